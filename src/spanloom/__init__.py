@@ -1,0 +1,1 @@
+"""Hand names on lazily."""

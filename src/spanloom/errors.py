@@ -1,0 +1,48 @@
+"""Every exception that Spanloom raises on purpose, drawn as one tree.
+
+    SpanloomError
+    ├── UsageError          a wrong argument to a direct call (raised only with ``strict=True``)
+    │   └── SettingsError   a wrong setting, from ``configure()`` or the environment
+    ├── WireError           bytes that are not what a wire format promises; carries an HTTP status hint and a path
+    └── DeliveryError       a batch could not be handed over; the shipper decides what follows
+
+Messages say what happened, which value, and the cure. None of these ever reaches decorated code.
+"""
+
+from __future__ import annotations
+
+
+class SpanloomError(Exception):
+    """Root of the tree."""
+
+
+class UsageError(SpanloomError, ValueError):
+    """A wrong argument to one of Spanloom's own functions."""
+
+
+class SettingsError(UsageError):
+    """A wrong setting, named with its source (an argument of ``configure`` or an environment variable)."""
+
+
+class WireError(SpanloomError):
+    """A message that a dialect cannot read.
+
+    ``status_hint`` is the HTTP status (int) a server answers with; ``path`` names the place (``$.events[3].timestamp``).
+    """
+
+    def __init__(self, message: str, *, path: str = "$", status_hint: int = 400) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+        self.status_hint = status_hint
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class DeliveryError(SpanloomError):
+    """A whole batch was not handed over; ``reason`` is the word that the ledger counts under."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason

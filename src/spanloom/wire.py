@@ -1,0 +1,42 @@
+"""HTTP as plain values: what a dialect writes and reads. No I/O, no client library, no server library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request. ``path`` is relative to the base URL; header names are lower case; ``body`` is not compressed."""
+
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP response. Header names are lower case; ``body`` is decompressed."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a destination said of one record.
+
+    ``delivered``: stored there (``duplicate`` when it already was). ``rejected``: it will never be taken, for
+    ``reason``. ``retry``: not now. ``split``: the batch was refused whole; send its halves.
+    """
+
+    kind: Literal["delivered", "rejected", "retry", "split"]
+    reason: str = ""
+    duplicate: bool = False
+
+
+DELIVERED = Verdict("delivered")
+DUPLICATE = Verdict("delivered", "duplicate", duplicate=True)
