@@ -27,7 +27,8 @@ class SettingsError(UsageError):
 class WireError(SpanloomError):
     """A message that a dialect cannot read.
 
-    ``status_hint`` is the HTTP status (int) a server answers with; ``path`` names the place (``$.events[3].timestamp``).
+    ``status_hint`` is the HTTP status (int) that a server answers with; ``path`` names the place, such as
+    ``$.events[3].timestamp``.
     """
 
     def __init__(self, message: str, *, path: str = "$", status_hint: int = 400) -> None:

@@ -18,7 +18,7 @@ Promises: decoding never runs code, names the path of what is wrong, and ignores
 
 from __future__ import annotations
 
-from typing import Literal, Union
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -31,7 +31,7 @@ RUN_TYPES = ("agent", "tool", "llm", "chain", "embed", "retriever")
 Status = Literal["running", "ok", "error", "cancelled", "abandoned", "killed"]
 STATUSES = ("running", "ok", "error", "cancelled", "abandoned", "killed")
 
-Content = Union[Raw, UnsetType]
+Content = Raw | UnsetType
 """A user's value as JSON bytes, made by the encoder; UNSET when there is none (``null`` is a value)."""
 
 
@@ -62,7 +62,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rena
     timestamp: str
 
 
-class RunRecord(Record, kw_only=True):
+class RunRecord(Record, frozen=True, kw_only=True):
     """What every record about a run has. ``root_run_id`` names the trace; ids are 36-character UUIDs when ours, and any
     text when foreign."""
 
@@ -84,7 +84,7 @@ class RunRecord(Record, kw_only=True):
     sampled: bool = True
 
 
-class RunStart(RunRecord, tag_field="event", tag="start", kw_only=True):
+class RunStart(RunRecord, tag_field="event", tag="start", frozen=True, kw_only=True):
     """A run opened. ``input``, ``params``, ``metadata``, ``user_props`` are JSON; ``tags`` strings."""
 
     input: Content = UNSET
@@ -95,7 +95,7 @@ class RunStart(RunRecord, tag_field="event", tag="start", kw_only=True):
     template_version_id: int | str | None = None
 
 
-class Reported(RunRecord, kw_only=True):
+class Reported(RunRecord, frozen=True, kw_only=True):
     """What becomes known of a run while it works: usage, model, cost (US dollars), the provider's response id."""
 
     tokens_usage: TokenUsage | None = None
@@ -104,18 +104,18 @@ class Reported(RunRecord, kw_only=True):
     response_id: str | None = None
 
 
-class RunUpdate(Reported, tag_field="event", tag="update", kw_only=True):
+class RunUpdate(Reported, tag_field="event", tag="update", frozen=True, kw_only=True):
     """Usage became known before the end."""
 
 
-class RunPoint(RunRecord, tag_field="event", tag="point", kw_only=True):
+class RunPoint(RunRecord, tag_field="event", tag="point", frozen=True, kw_only=True):
     """`Run.event`: ``label`` names the moment, ``data`` (a JSON object) describes it."""
 
     label: str
     data: Content = UNSET
 
 
-class RunEnd(Reported, tag_field="event", tag="end", kw_only=True):
+class RunEnd(Reported, tag_field="event", tag="end", frozen=True, kw_only=True):
     """A run closed. ``started_at`` repeats the start's timestamp. ``first_item_at`` is when a stream's first item came.
 
     ``params``, ``metadata``, ``tags`` and ``extra`` hold only what was set after the start.
@@ -133,7 +133,7 @@ class RunEnd(Reported, tag_field="event", tag="end", kw_only=True):
     items: int | None = None
 
 
-class Chat(RunRecord, tag_field="event", tag="chat", kw_only=True):
+class Chat(RunRecord, tag_field="event", tag="chat", frozen=True, kw_only=True):
     """One message of a conversation. ``run_id`` is the exchange's, shared by the user's message and the answer;
     ``parent_run_id`` is the thread's. ``message`` is JSON: ``{"role", "content", ...}``."""
 
@@ -143,7 +143,7 @@ class Chat(RunRecord, tag_field="event", tag="chat", kw_only=True):
     metadata: Content = UNSET
 
 
-class Feedback(Record, tag_field="event", tag="feedback", kw_only=True):
+class Feedback(Record, tag_field="event", tag="feedback", frozen=True, kw_only=True):
     """Feedback for ``run_id``, or for the run that carries the user's own ``key``. ``feedback`` is a JSON object, its
     keys among thumb ("up" | "down" | null), comment, score, label. ``overwrite`` replaces what was there."""
 
@@ -153,7 +153,7 @@ class Feedback(Record, tag_field="event", tag="feedback", kw_only=True):
     overwrite: bool = False
 
 
-class UsageEvent(Record, kw_only=True):
+class UsageEvent(Record, frozen=True, kw_only=True):
     """Something that is counted or billed: ``name`` happened ``value`` times for ``customer``.
 
     ``properties`` and ``labels`` are JSON objects. ``idempotency_key`` is made once and never changes.
@@ -172,15 +172,15 @@ class UsageEvent(Record, kw_only=True):
     metered: str | None = None
 
 
-class Action(UsageEvent, tag_field="event", tag="action", kw_only=True):
+class Action(UsageEvent, tag_field="event", tag="action", frozen=True, kw_only=True):
     """Work that was done, such as an LLM call."""
 
 
-class Outcome(UsageEvent, tag_field="event", tag="outcome", kw_only=True):
+class Outcome(UsageEvent, tag_field="event", tag="outcome", frozen=True, kw_only=True):
     """A result that was reached, such as a ticket resolved."""
 
 
-class LossReport(Record, tag_field="event", tag="client_report", kw_only=True):
+class LossReport(Record, tag_field="event", tag="client_report", frozen=True, kw_only=True):
     """What a client lost since its last report: ``lost`` maps a reason to a count."""
 
     destination: str
@@ -188,7 +188,7 @@ class LossReport(Record, tag_field="event", tag="client_report", kw_only=True):
     process: str | None = None
 
 
-AnyRecord = Union[RunStart, RunUpdate, RunPoint, RunEnd, Chat, Feedback, Action, Outcome, LossReport]
+AnyRecord = RunStart | RunUpdate | RunPoint | RunEnd | Chat | Feedback | Action | Outcome | LossReport
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. ``path`` is relative to the base URL; header names are lower case; ``body`` is not compressed."""
+    """One HTTP request: ``path`` below the base URL, header names in lower case, ``body`` not compressed."""
 
     method: str
     path: str
@@ -23,6 +23,14 @@ class Response:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request of a batch; ``indexes`` are the places, in the batch, of the records that it carries."""
+
+    request: Request
+    indexes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
