@@ -5,6 +5,7 @@
     │   └── SettingsError   a wrong setting, from ``configure()`` or the environment
     ├── WireError           bytes that are not what a wire format promises; carries an HTTP status hint and a path
     └── DeliveryError       a batch could not be handed over; the shipper decides what follows
+        └── StoreError      the store could not commit, or not answer in time
 
 Messages say what happened, which value, and the cure. None of these ever reaches decorated code.
 """
@@ -47,3 +48,11 @@ class DeliveryError(SpanloomError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class StoreError(DeliveryError):
+    """The store did not do it, and left everything as it was.
+
+    ``reason``: "busy" (another program holds the file), "disk_full", "io", "corrupt", "newer_schema" (a later Spanloom
+    wrote the file), "timeout" (a query took too long), "missing" (there is no file to read), "closed".
+    """
