@@ -1,0 +1,1 @@
+"""What Spanloom costs, measured beside the floor: `python -m benchmarks` prints a table and writes JSON."""
