@@ -109,7 +109,7 @@ def from_env(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def with_arguments(base: Settings, arguments: Mapping[str, Any]) -> Settings:
-    """``base`` with what the caller of ``configure`` gave; a wrong value leaves the base's and is said in ``problems``."""
+    """``base`` with what ``configure`` was given; a wrong value leaves the base's and is said in ``problems``."""
     problems = list(base.problems)
     good: dict[str, Any] = {}
     for name, value in arguments.items():
