@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -81,14 +81,23 @@ class WeatherAgent:
         return message
 
 
-def converse(base_url: str) -> tuple[str, str]:
-    """One exchange with the agent, and the user's thumb up for it; returns the exchange's run id and the answer."""
+class Exchange(NamedTuple):
+    """One question and its answer: the ids of the thread and of the exchange in it, and the answer's text."""
+
+    thread_id: str
+    chat_id: str
+    answer: str
+
+
+def converse(base_url: str) -> Exchange:
+    """Ask the agent one question as a user would, and give the answer a thumb up."""
     agent = WeatherAgent(base_url)
+    thread = spanloom.thread()
     try:
-        with spanloom.thread().chat(QUESTION) as chat:
+        with thread.chat(QUESTION) as chat:
             answer = agent.answer(QUESTION)
             chat.reply(answer)
         chat.feedback(thumb="up", comment="Great response!")
-        return chat.id, answer
+        return Exchange(thread.id, chat.id, answer)
     finally:
         agent.close()
