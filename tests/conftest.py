@@ -1,0 +1,36 @@
+"""What every test shares: the harness in `support/` explains its assertions, and no test touches a real home.
+
+Importable as ``support`` because pytest puts this directory on the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("support.oracle_log", "support.balance", "support.children", "support.host_guard")
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that Spanloom keeps on disk lies under a directory of this test's own, unless the test says otherwise."""
+    monkeypatch.setenv("SPANLOOM_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture
+def oracle() -> Iterator[object]:
+    """An oracle (see `support.oracle`) that has all its payloads."""
+    from support.oracle import Oracle
+
+    with Oracle() as running:
+        yield running
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A fresh SPANLOOM_HOME for the programs that a test starts."""
+    path = tmp_path / "home"
+    path.mkdir(mode=0o700)
+    return path
