@@ -43,16 +43,24 @@ class WireError(SpanloomError):
 
 
 class DeliveryError(SpanloomError):
-    """A whole batch was not handed over; ``reason`` is the word that the ledger counts under."""
+    """A whole batch was not handed over; ``reason`` is the word that the ledger counts under.
 
-    def __init__(self, message: str, *, reason: str) -> None:
+    ``pause``: repeating it is pointless until a person has changed something (a wrong key, a certificate).
+    ``retry_after_seconds``: the wait that the endpoint asked for, or None. ``answered``: the endpoint spoke, so that
+    nothing of the batch is in doubt; without an answer it may have been stored.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        pause: bool = False,
+        retry_after_seconds: float | None = None,
+        answered: bool = False,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-class StoreError(DeliveryError):
-    """The store did not do it, and left everything as it was.
-
-    ``reason``: "busy" (another program holds the file), "disk_full", "io", "corrupt", "newer_schema" (a later Spanloom
-    wrote the file), "timeout" (a query took too long), "missing" (there is no file to read), "closed".
-    """
+        self.pause = pause
+        self.retry_after_seconds = retry_after_seconds
+        self.answered = answered
