@@ -1,0 +1,132 @@
+"""The README is true: each of its programs runs, and what it says is recorded is in the store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stored import run_program, tree, trees
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def programs() -> dict[str, str]:
+    """Every fenced Python block by the heading above it; a second one below the same heading has ``2`` added."""
+    found: dict[str, str] = {}
+    heading = ""
+    for match in re.finditer(r"^#+ (.+)$|^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        if match[1]:
+            heading = match[1]
+        else:
+            found[heading if heading not in found else f"{heading} 2"] = match[2]
+    return found
+
+
+def check_recording(home: Path, printed: str) -> None:
+    agent = tree(home)
+    assert agent.shape() == ["agent librarian", "tool search", "llm gpt-4o"]
+    assert printed == "On page 2.\n" == agent.output + "\n"
+    assert agent.input == "Where are the whales?"
+    assert agent.row.run.tags == ["books"]
+    assert {node.row.run.user_id for node in agent} == {"ada"}
+    assert {node.row.run.customer for node in agent} == {"acme"}
+    assert agent.one("tool").input == {"query": "Where are the whales?", "limit": 3}
+    assert agent.one("llm").tokens == (24, 5)
+    assert agent.one("llm").params == {"temperature": 0}
+
+
+def check_streams(home: Path, printed: str) -> None:
+    call = tree(home)
+    assert printed == "Streaming works."
+    assert call.output == {"role": "assistant", "content": "Streaming works."}
+    assert call.tokens == (9, 3)
+    assert call.row.run.first_item_us is not None
+
+
+def check_conversations(home: Path, printed: str) -> None:
+    thread = tree(home)
+    assert thread.id == "thread-with-ada"
+    (chat,) = thread.children
+    assert chat.id == printed.strip()
+    assert [message["content"] for message in chat.messages] == ["What's the weather?", "Sunny."]
+    assert chat.shape() == ["chat", "agent answer"]
+    assert chat.row.run.feedback == {"thumb": "up", "comment": "Great response!"}
+
+
+def check_feedback(home: Path, printed: str) -> None:
+    ada, grace = trees(home)
+    assert (ada.input, ada.row.run.feedback) == ("Ada", {"thumb": "up", "comment": "Bought it", "score": 0.9})
+    assert (grace.input, grace.row.run.feedback) == ("Grace", {"thumb": "down"})
+
+
+def check_threads(home: Path, printed: str) -> None:
+    agent = tree(home)
+    assert agent.shape() == ["agent read_book", *["tool read"] * 4]
+
+
+def check_configuration(home: Path, printed: str) -> None:
+    agent = tree(home)
+    assert agent.row.run.service == "librarian"
+    assert "created" in printed
+
+
+def check_privacy(home: Path, printed: str) -> None:
+    order = tree(home)
+    assert order.input["customer"] == "[a customer]"
+    assert order.output == "ordered for [a customer]"
+    kept = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert b"[a customer]" in kept
+    assert b"Lovelace" not in kept
+    assert b"sk-abcdef" not in kept
+
+
+def check_nothing_sent(home: Path, printed: str) -> None:
+    assert trees(home) == []
+
+
+CHECKS: dict[str, Callable[[Path, str], None]] = {
+    "Recording": check_recording,
+    "Streams": check_streams,
+    "Conversations": check_conversations,
+    "Feedback": check_feedback,
+    "Threads and processes": check_threads,
+    "Configuration": check_configuration,
+    "Privacy": check_privacy,
+    "Your own tests": check_nothing_sent,
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_program_of_the_readme_does_what_it_says(name: str, home: Path) -> None:
+    """Run by itself in an empty home, and checked by what it printed and what is stored."""
+    program = home.parent / "program.py"
+    program.write_text(programs()[name], "utf-8")
+    CHECKS[name](home, run_program(home, program))
+
+
+def test_the_fixture_in_the_readme_works(home: Path) -> None:
+    """The README's test passes under pytest with the plugin that comes with the package, and fails for a wrong name."""
+    test = home.parent / "test_greeting.py"
+    test.write_text(programs()["Your own tests 2"], "utf-8")
+    pytest_run = ("-m", "pytest", "-q", "-p", "no:cacheprovider", test)
+    assert "1 passed" in run_program(home, *pytest_run)
+    test.write_text(programs()["Your own tests 2"].replace('== "Hello Ada"', '== "Hello Eve"'), "utf-8")
+    with pytest.raises(AssertionError, match="1 failed"):
+        run_program(home, *pytest_run)
+
+
+def test_every_program_of_the_readme_is_run() -> None:
+    """No Python block stands in the README that nobody runs."""
+    assert set(programs()) == {*CHECKS, "Your own tests 2"}
+
+
+def test_the_readme_and_ci_use_the_same_test_command() -> None:
+    """What the README tells a newcomer to type is what CI types."""
+    ci = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert ".venv/bin/pip install '.[test]' && .venv/bin/python -m pytest" in README
+    assert "pip\" install -q '.[test]'" in ci and "-m pytest" in ci
+    assert "python -m venv .venv && .venv/bin/pip install '.[serve]' && .venv/bin/spanloom demo" in README
