@@ -8,12 +8,15 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request: ``path`` below the base URL, header names in lower case, ``body`` not compressed."""
+    """One HTTP request: ``path`` below the base URL, header names in lower case, ``body`` not compressed.
+
+    Headers hold keys and bodies hold users' words: neither shows in the ``repr``.
+    """
 
     method: str
     path: str
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
