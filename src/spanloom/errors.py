@@ -64,3 +64,12 @@ class DeliveryError(SpanloomError):
         self.pause = pause
         self.retry_after_seconds = retry_after_seconds
         self.answered = answered
+
+
+class StoreError(DeliveryError):
+    """The store did not do it, and left everything as it was.
+
+    ``reason``: "busy" (another program holds the file), "disk_full", "io", "corrupt", "newer_schema" (a later Spanloom
+    wrote the file), "foreign" (another program's database), "timeout" (a query took too long), "missing" (there is no
+    file to read), "closed".
+    """
