@@ -1,7 +1,7 @@
 """Where runs live: one SQLite file, written by any number of processes, read by anyone.
 
     store = Store(path)                                  # the file is opened at the first write
-    store.write([Incoming(record, raw, project)])        # -> [Stored(new, conflict)], committed to disk before it returns
+    store.write([Incoming(record, raw, project)])        # -> [Stored(new, conflict)], on disk when it returns
     store.prune(); store.index_pending(); store.close()
 
     reader = Reader(path)                                # read-only connections of its own, each query has a deadline
@@ -41,6 +41,7 @@ from .values import (
     UsageRow,
     UsageSum,
 )
+from .writer import Store
 
 __all__ = [
     "DEFAULT_PROJECT",
@@ -57,6 +58,7 @@ __all__ = [
     "RunDetail",
     "RunFilter",
     "Stats",
+    "Store",
     "Stored",
     "Tokens",
     "Tree",

@@ -134,10 +134,12 @@ class Point(msgspec.Struct, frozen=True, omit_defaults=True):
 class Content(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What a run carries. ``input`` and ``output`` are JSON as the run's owner sent it, None when there is none;
     params, metadata, extra and user_props merge what came with the start and what was set later. ``messages`` are a
-    chat's, oldest first. ``omitted`` counts events that were left out because the run has too many."""
+    chat's, oldest first. ``error_text`` is the whole message of the error (`Run.error_message` is its beginning).
+    ``omitted`` counts events that were left out because the run has too many."""
 
     input: msgspec.Raw | None = None
     output: msgspec.Raw | None = None
+    error_text: str | None = None
     error_stack: str | None = None
     params: dict[str, msgspec.Raw] = {}
     metadata: dict[str, msgspec.Raw] = {}

@@ -1,0 +1,91 @@
+-- What readers ask. Every query names its project; every value is a parameter.
+
+-- name: project_id
+select id from projects where name = ?;
+
+-- name: projects
+select name from projects order by name;
+
+-- name: run
+select * from runs where project = ? and run_id = ?;
+
+-- name: newest_top
+select r.run_id from runs r where r.project = :project and (r.type is null or r.type not in ('thread'))
+and (r.parent_id is null or not exists (
+    select 1 from runs p where p.project = r.project and p.run_id = r.parent_id and p.type is not 'thread'))
+order by r.seq desc limit 1;
+
+-- name: ids_by_prefix
+select run_id from runs where project = ? and run_id >= ? and run_id < ? order by run_id limit ?;
+
+-- name: ids_by_suffix
+select run_id from runs where project = ? and substr(run_id, ?) = ? limit ?;
+
+-- A run and what is below it, level by level; "union" meets a run once, so that a loop ends.
+-- name: below
+with recursive below (run_id) as (
+    select :top
+    union
+    select runs.run_id from below join runs on runs.project = :project and runs.parent_id = below.run_id
+    limit :most
+)
+select runs.* from below join runs on runs.project = :project and runs.run_id = below.run_id;
+
+-- Runs of a trace, in order of arrival, whether or not their parents are there.
+-- name: of_trace
+select * from runs where project = ? and root_id = ? order by seq limit ?;
+
+-- name: count_children
+select count(*) from runs where project = ? and parent_id = ?;
+
+-- The payloads of a run's events, oldest first.
+-- name: run_events
+select payload from events where run = ? and kind <> 'feedback' order by seq limit ?;
+
+-- name: count_run_events
+select count(*) from events where run = ?;
+
+-- name: raw_events
+select kind, received_us, coalesce(raw, payload) as raw from events where run = ? order by seq limit ?;
+
+-- name: feedback_events
+select event_id, run_id, user_key, time_us, received_us, overwrite, body from feedback
+where project = :project and run_id = :run_id
+union all
+select event_id, run_id, user_key, time_us, received_us, overwrite, body from feedback
+where project = :project and user_key = :user_key and run_id is not :run_id
+order by received_us limit :most;
+
+-- name: usage_events
+select * from usage_events
+where project = :project and (:kind is null or kind = :kind) and (:customer is null or customer = :customer)
+and (:run_id is null or run_id = :run_id) and (:name is null or name = :name)
+and (:since_us is null or time_us >= :since_us) and (:until_us is null or time_us < :until_us)
+and seq < :before order by seq desc limit :most;
+
+-- name: usage_sums
+select kind, name, customer, strftime('%Y-%m-%d', time_us / 1000000, 'unixepoch') as day,
+       count(*) as count, sum(value) as value
+from usage_events
+where project = :project and (:customer is null or customer = :customer)
+and (:since_us is null or time_us >= :since_us) and (:until_us is null or time_us < :until_us)
+group by kind, name, customer, day order by day desc, kind, name, customer limit :most;
+
+-- name: token_sums
+select type, model, count(*) as count, sum(prompt_tokens) as prompt, sum(completion_tokens) as completion,
+       sum(cached_tokens) as cached, sum(cost) as cost
+from runs where project = :project and type in ('llm', 'embed')
+and (:since_us is null or started_us >= :since_us) and (:until_us is null or started_us < :until_us)
+group by type, model order by count desc limit :most;
+
+-- name: counts_by_type
+select type, status, count(*) as count from runs where project = ? group by type, status;
+
+-- name: losses
+select destination, process, reason, sum(count) as count, max(time_us) as last_us from losses
+where project = ? group by destination, process, reason order by destination, reason, process;
+
+-- name: size
+select (select count(*) from runs) as runs, (select count(*) from events) as events,
+       (select count(*) from feedback) as feedback, (select count(*) from usage_events) as usage_events,
+       (select count(*) from runs where stale = 1) as lag;

@@ -1,0 +1,323 @@
+"""The one writer of a process: many callers, one transaction.
+
+Theory of operation. A caller of `write` puts its batch on a deque and takes the lock. Whoever has the lock commits
+everything on the deque in one transaction and hands out the answers; the others find theirs ready when the lock comes
+to them. So a commit's fsync is shared by all who came while the last one ran, and no thread of its own is needed.
+Between processes SQLite's own lock decides; it is asked for again at short random pauses, for ``busy_seconds``.
+
+Before each transaction the file at the path is compared with the one that is open: a store that was deleted or set
+aside by another process is left, and the new one used. A forked child forgets the connection without closing it
+(SQLite forbids both use and close there) and opens its own.
+
+Promises: an answer is given after the commit, with ``synchronous=FULL``; a batch is stored whole or not at all; only
+`StoreError` is raised. Must never hold the file's lock while it waits for anything else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from ..errors import StoreError
+from . import prune, search
+from .apply import Application, Prepared, prepare
+from .connection import (
+    identity,
+    open_writer,
+    quarantine,
+    quick_check,
+    reason_of,
+    retry_busy,
+    translated,
+)
+from .values import Incoming, Pruned, Retention, Stored
+
+_MOST_EVENTS = 2000  # in one transaction: about 40 ms of the file's lock
+_PRUNE_EVERY_SECONDS = 60.0
+_STEP_SECONDS = 0.03
+
+_log = logging.getLogger("spanloom")
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """One caller's batch and, when it is done, its answer."""
+
+    items: list[Prepared]
+    answer: list[Stored] | None = None
+    error: BaseException | None = None
+    done: bool = field(default=False)
+
+
+class Store:
+    """A store that can be written.
+
+    ``retention``: what `prune` keeps, and write itself prunes by it once a minute (None: keep everything).
+    ``on_corrupt``: "quarantine" sets a corrupt file aside and begins a new one; "refuse" raises StoreError.
+    ``check_seconds``: how long to look for corruption at opening (0: not at all). ``busy_seconds``: how long to wait
+    for other processes. ``background``: keep a thread that fills the search index and prunes behind the commits.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        retention: Retention | None = None,
+        on_corrupt: Literal["quarantine", "refuse"] = "quarantine",
+        check_seconds: float = 0.0,
+        busy_seconds: float = 10.0,
+        background: bool = False,
+    ) -> None:
+        self.path = Path(path).expanduser().absolute()
+        self.retention = retention
+        self.set_aside: list[Path] = []
+        self._on_corrupt = on_corrupt
+        self._check_seconds = check_seconds
+        self._busy_seconds = busy_seconds
+        self._background = background
+        # Received times follow the clock as it stood at opening, so that no later step of it can age what is here.
+        self._clock_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self._closed = False
+        self._forget()
+        _stores.add(self)
+
+    def _forget(self) -> None:
+        """Begin anew, as in a forked child."""
+        self._lock = threading.Lock()
+        self._waiting: deque[_Ticket] = deque()
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._projects: dict[str, int] = {}
+        self._searchable = False
+        self._next_prune = time.monotonic() + _PRUNE_EVERY_SECONDS
+        self._work = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def open(self) -> Store:
+        """Open the file now, so that what is wrong with it is known now. Raises StoreError."""
+        with self._lock:
+            self._ready()
+        return self
+
+    def write(self, batch: Sequence[Incoming]) -> list[Stored]:
+        """Commit a batch; what became of each record, in order. Raises StoreError when nothing was stored."""
+        if not batch:
+            return []
+        ticket = _Ticket([prepare(incoming) for incoming in batch])
+        self._waiting.append(ticket)
+        with self._lock:
+            while not ticket.done:
+                self._commit(self._next_tickets())
+            self._tend_if_due()
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.answer is not None
+        return ticket.answer
+
+    def _next_tickets(self) -> list[_Ticket]:
+        tickets = [self._waiting.popleft()]
+        size = len(tickets[0].items)
+        while self._waiting and size + len(self._waiting[0].items) <= _MOST_EVENTS:
+            tickets.append(self._waiting.popleft())
+            size += len(tickets[-1].items)
+        return tickets
+
+    def _commit(self, tickets: list[_Ticket]) -> None:
+        try:
+            answers = self._transact([ticket.items for ticket in tickets])
+        except BaseException as error:
+            if len(tickets) > 1 and not isinstance(error, StoreError):
+                for ticket in tickets:  # one of them holds what cannot be stored: the others shall not suffer
+                    self._commit([ticket])
+                return
+            for ticket in tickets:
+                ticket.error, ticket.done = error, True
+            return
+        for ticket, answer in zip(tickets, answers, strict=True):
+            ticket.answer, ticket.done = answer, True
+
+    def _transact(self, batches: list[list[Prepared]]) -> list[list[Stored]]:
+        with translated(self.path):
+            try:
+                return self._apply(batches)
+            except sqlite3.DatabaseError as error:
+                if reason_of(error) != "corrupt" or self._on_corrupt == "refuse":
+                    raise
+                self._set_aside()
+                return self._apply(batches)
+
+    def _apply(self, batches: list[list[Prepared]]) -> list[list[Stored]]:
+        made: dict[str, int] = {}
+
+        def store_all(connection: sqlite3.Connection) -> list[list[Stored]]:
+            work = Application(connection, self._projects, made, self._now_us())
+            answers = [[work.take(item) for item in items] for items in batches]
+            work.finish()
+            return answers
+
+        answers = self._in_transaction(store_all)
+        self._projects.update(made)  # only now are they sure to exist
+        return answers
+
+    def _ready(self) -> sqlite3.Connection:
+        """The connection to the file that is at the path now."""
+        if self._closed:
+            raise StoreError(f"the store {self.path} is closed: open another Store", reason="closed")
+        if self._connection is not None and identity(self.path) == self._identity:
+            return self._connection
+        self._close_connection()
+        connection = self._open_or_quarantine()
+        self._connection, self._identity, self._projects = connection, identity(self.path), {}
+        with translated(self.path):
+            self._searchable = retry_busy(lambda: search.prepare(connection), self._busy_seconds)
+        return connection
+
+    def _open_or_quarantine(self) -> sqlite3.Connection:
+        try:
+            connection = open_writer(self.path, busy_seconds=self._busy_seconds)
+        except StoreError as error:
+            if error.reason != "corrupt" or self._on_corrupt == "refuse":
+                raise
+        else:
+            if self._check_seconds <= 0 or quick_check(connection, self._check_seconds):
+                return connection
+            connection.close()
+            if self._on_corrupt == "refuse":
+                raise StoreError(f"the store {self.path} is corrupt: move it away to begin anew", reason="corrupt")
+        self._set_aside()
+        return open_writer(self.path, busy_seconds=self._busy_seconds)
+
+    def _set_aside(self) -> None:
+        broken = self._identity if self._connection is not None else identity(self.path)
+        self._close_connection()
+        with translated(self.path):
+            self.set_aside += quarantine(self.path, broken)
+
+    def _close_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _now_us(self) -> int:
+        return time.monotonic_ns() // 1000 + self._clock_us
+
+    # Behind the commits
+
+    def _tend_if_due(self) -> None:
+        """After a commit: wake the thread, or, without one, prune a little once a minute."""
+        if self._background:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._tend, name="spanloom-store", daemon=True)
+                self._thread.start()
+            self._work.set()
+        elif self.retention is not None and time.monotonic() >= self._next_prune and self._connection is not None:
+            with suppress(StoreError):  # the batch is stored; pruning can wait
+                more = self._prune_step(self.retention).runs > 0
+                self._next_prune = time.monotonic() + (1.0 if more else _PRUNE_EVERY_SECONDS)
+
+    def _tend(self) -> None:
+        while not self._closed:
+            self._work.wait(_PRUNE_EVERY_SECONDS if self.retention else None)
+            self._work.clear()
+            try:
+                while not self._closed and self.index_pending(_STEP_SECONDS):
+                    time.sleep(0.001)  # let a waiting writer have the lock
+                if self.retention is not None and time.monotonic() >= self._next_prune:
+                    self._next_prune = time.monotonic() + _PRUNE_EVERY_SECONDS
+                    self.prune()
+            except StoreError as error:
+                if error.reason == "closed":
+                    return
+                _log.warning("the store's search index and pruning wait: %s", error)
+                time.sleep(1.0)
+
+    def index_pending(self, seconds: float = 10.0) -> int:
+        """Fill the search index for at most about this long; returns how many runs are still to be done.
+
+        0 as well when this SQLite has no FTS5. Raises StoreError.
+        """
+        deadline = time.monotonic() + seconds
+        left = 1
+        while left:
+            with self._lock, translated(self.path):
+                self._ready()
+                if not self._searchable:
+                    return 0
+                left = self._in_transaction(search.index_step)
+            if time.monotonic() >= deadline:
+                break
+        return left
+
+    def prune(self, retention: Retention | None = None) -> Pruned:
+        """Remove what ``retention`` (or the store's own) does not keep, in small steps. Raises StoreError."""
+        keep = retention or self.retention or Retention()
+        runs = events = 0
+        while True:
+            with self._lock:
+                step = self._prune_step(keep)
+            runs, events = runs + step.runs, events + step.events
+            if not step.runs and not step.events:
+                return Pruned(runs, events, step.size_bytes)
+            time.sleep(0.001)
+
+    def _prune_step(self, keep: Retention) -> Pruned:
+        with translated(self.path):
+            self._ready()
+            now_us, searchable = self._now_us(), self._searchable
+            step = self._in_transaction(lambda connection: prune.step(connection, keep, now_us, searchable))
+            prune.give_back(self._ready())
+            return step
+
+    def _in_transaction(self, action: Callable[[sqlite3.Connection], _T]) -> _T:
+        connection = self._ready()
+        retry_busy(lambda: connection.execute("begin immediate"), self._busy_seconds)
+        try:
+            result = action(connection)
+            connection.execute("commit")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                connection.execute("rollback")
+            raise
+        return result
+
+    def close(self) -> None:
+        """Close the file; idempotent. Later calls raise StoreError ("closed")."""
+        with self._lock:
+            self._closed = True
+            self._work.set()
+            self._close_connection()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=5.0)
+
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_left_behind: list[sqlite3.Connection] = []
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_stores):
+        if store._connection is not None:
+            _left_behind.append(store._connection)
+        store._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
