@@ -118,15 +118,15 @@ class Child:
         self.wait_until(lambda: len(self.lines(word)) >= count, f"say {word!r}")
         return self.lines(word)
 
-    def wait_until(self, holds: Callable[[], object], what: str) -> object:
-        """Wait until this is true of the world, and give its value."""
+    def wait_until(self, holds: Callable[[], object], what: str, interval_seconds: float = 0.005) -> object:
+        """Wait until this is true of the world, looking every so often, and give its value."""
         while True:
             ended = self.process.poll() is not None
             if value := holds():
                 return value
             assert not ended, f"ended with {self.process.returncode} and did not {what}\n{self._err.read_text()}"
             assert time.monotonic() < self._started + self._timeout_seconds, f"did not {what}\n{self._err.read_text()}"
-            time.sleep(0.002)
+            time.sleep(interval_seconds)
 
     def signal(self, number: int) -> None:
         """Send a signal to the program (to it alone, not to its children)."""

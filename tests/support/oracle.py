@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .oracle_log import OracleLog
 
@@ -27,14 +27,17 @@ _SERVER = Path(__file__).with_name("oracle_server.py")
 
 
 class Oracle:
-    """One oracle process on a free port of 127.0.0.1. ``keep_payloads=False`` keeps only their sha256."""
+    """One oracle process on a free port of 127.0.0.1.
 
-    def __init__(self, *, keep_payloads: bool = True) -> None:
+    ``keeps`` says what stays of each event: its payload, its ids, name and sha256, or (for millions) only a count.
+    """
+
+    def __init__(self, *, keeps: Literal["payloads", "ids", "counts"] = "payloads") -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="oracle-")
         path = Path(self._directory.name) / "received.jsonl"
         path.touch()
         self.log = OracleLog(path)
-        command = [sys.executable, str(_SERVER), str(path), *(["--keep-payloads"] if keep_payloads else [])]
+        command = [sys.executable, str(_SERVER), str(path), keeps]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         said = self._process.stdout.readline()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,23 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Seen:
-    """One event as received, in order of arrival (``order``); ``payload`` is None when payloads are not kept."""
+    """One event as received, in order of arrival (``order``).
+
+    ``name`` is the run's, which test programs use as a mark that is theirs; ``payload`` is None when payloads are not
+    kept.
+    """
 
     event_id: str
     run_id: str | None
     event: str | None
+    name: str | None
+    parent: str | None
+    status: str | None
     sha256: str
     stored: bool
     request: int
     order: int
     payload: dict[str, Any] | None
-
-    @property
-    def name(self) -> str | None:
-        """The run's name, which test programs use as a mark that is theirs."""
-        return None if self.payload is None else self.payload.get("name")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Exchange:
     body_bytes: int
     wire_bytes: int
     user_agent: str
+    count: int
+    """How many events it carried; ``events`` is empty when the oracle keeps counts only."""
     events: tuple[Seen, ...] = field(repr=False)
 
 
@@ -54,33 +58,38 @@ class OracleLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._read: list[Exchange] = []
+        self._offset = 0
+        self._order = 0
 
     def exchanges(self) -> list[Exchange]:
-        """Every request so far, in order. A line that is still being written is left out."""
-        return list(self._exchanges())
-
-    def _exchanges(self) -> Iterator[Exchange]:
-        order = 0
+        """Every request so far, in order. A line that is still being written is left for the next time."""
         with self.path.open("rb") as lines:
+            lines.seek(self._offset)
             for line in lines:
                 if not line.endswith(b"\n"):
-                    return
-                request = json.loads(line)
-                seen = []
-                for entry in request["events"]:
-                    seen.append(
-                        Seen(entry["id"], entry["run"], entry["event"], entry["sha"], entry["stored"],
-                             request["request"], order, entry.get("payload"))
-                    )  # fmt: skip
-                    order += 1
-                yield Exchange(
-                    request["request"], request["at"], request["path"], request["status"], request["key"],
-                    request["encoding"], request["body_bytes"], request["wire_bytes"], request["agent"], tuple(seen),
-                )  # fmt: skip
+                    break
+                self._offset += len(line)
+                self._read.append(self._exchange(json.loads(line)))
+        return self._read
+
+    def _exchange(self, request: dict[str, Any]) -> Exchange:
+        seen = []
+        for entry in request["events"]:
+            seen.append(
+                Seen(entry["id"], entry["run"], entry["event"], entry["name"], entry["parent"], entry["status"],
+                     entry["sha"], entry["stored"], request["request"], self._order, entry.get("payload"))
+            )  # fmt: skip
+            self._order += 1
+        return Exchange(
+            request["request"], request["at"], request["path"], request["status"], request["key"], request["encoding"],
+            request["body_bytes"], request["wire_bytes"], request["agent"], request["count"],
+            tuple(seen),
+        )  # fmt: skip
 
     def received(self) -> list[Seen]:
         """Every event of every request, also of those that were refused, in order of arrival."""
-        return [seen for exchange in self._exchanges() for seen in exchange.events]
+        return [seen for exchange in self.exchanges() for seen in exchange.events]
 
     def stored(self) -> dict[str, Seen]:
         """Each stored event by its id, as first stored."""
@@ -136,9 +145,8 @@ class OracleLog:
         wrong = []
         for seen in first.values():
             needs = [(seen.run_id, "start")] if seen.event in ("end", "error") else []
-            parent = (seen.payload or {}).get("parentRunId")
-            if seen.event == "start" and parent:
-                needs.append((parent, "start"))
+            if seen.event == "start" and seen.parent:
+                needs.append((seen.parent, "start"))
             if any(need in first and first[need].order > seen.order for need in needs):
                 wrong.append(seen.event_id)
         return sorted(wrong)

@@ -9,7 +9,7 @@ that dies takes its oracle along.
 Speaks Lunary's reply (``results`` sorted by timestamp, "already exists" for a start it knows) to events without an
 event id, and our collector's (``duplicate: true``) to events with one. Never imports Spanloom.
 
-    python oracle_server.py LOG_PATH [--keep-payloads]
+    python oracle_server.py LOG_PATH payloads|ids|counts      (what is kept of each event)
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ class Posted:
 class Notebook:
     """The append-only log, and what has been stored so far."""
 
-    def __init__(self, path: str, keep_payloads: bool) -> None:
+    def __init__(self, path: str, keeps: str) -> None:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed with the process
-        self._keep_payloads = keep_payloads
+        self._keeps = keeps
         self._lock = threading.Lock()
         self._stored: set[str] = set()
         self._number = 0
@@ -119,15 +119,16 @@ class Notebook:
     def write(self, request: Posted, status: int, entries: list[Event]) -> list[bool]:
         """Commit one request; says of each entry whether it was stored already."""
         with self._lock:
-            known = []
-            for entry in entries:
-                known.append(entry["id"] in self._stored)
-                if entry["stored"]:
-                    self._stored.add(entry["id"])
+            known = [entry["id"] in self._stored for entry in entries]
+            count = len(entries)
+            if self._keeps == "counts":
+                entries = []
+            self._stored.update(entry["id"] for entry in entries if entry["stored"])
             line = {
                 "request": self._number, "at": time.time(), "path": request.path, "status": status,
                 "key": request.key, "encoding": request.encoding, "body_bytes": len(request.body),
-                "wire_bytes": request.wire_bytes, "agent": request.user_agent, "events": entries,
+                "wire_bytes": request.wire_bytes, "agent": request.user_agent, "count": count,
+                "events": entries,
             }  # fmt: skip
             self._number += 1
             self._file.write(json.dumps(line).encode() + b"\n")
@@ -137,9 +138,10 @@ class Notebook:
         """What the log keeps of one event."""
         text = json.dumps(event, sort_keys=True, separators=(",", ":"))
         sha = hashlib.sha256(text.encode()).hexdigest()
-        entry = {"id": event_id(event, sha), "run": event.get("runId"), "event": event.get("event"), "sha": sha,
-                 "stored": stored}  # fmt: skip
-        if self._keep_payloads:
+        entry = {"id": event_id(event, sha), "run": event.get("runId"), "event": event.get("event"),
+                 "name": event.get("name"), "parent": event.get("parentRunId"), "status": event.get("status"),
+                 "sha": sha, "stored": stored}  # fmt: skip
+        if self._keeps == "payloads":
             entry["payload"] = event
         return entry
 
@@ -314,7 +316,7 @@ def _end_with_standard_input() -> None:
 
 def main(arguments: list[str]) -> None:
     """Serve until standard input closes; says its port on the first line of standard output."""
-    server = OracleServer(Notebook(arguments[0], "--keep-payloads" in arguments))
+    server = OracleServer(Notebook(arguments[0], arguments[1]))
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
     print(server.server_address[1], flush=True)
     server.serve_forever()

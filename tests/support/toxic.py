@@ -37,6 +37,8 @@ class Fault:
     kind: str
     amount: float = 0.0
     times: int | None = None
+    every: int = 1
+    """Does its harm at each n-th opportunity, beginning with the first."""
 
 
 HEALTHY = Fault("healthy")
@@ -87,9 +89,9 @@ def truncate_response(response_bytes: int, times: int | None = None) -> Fault:
     return Fault("truncate_response", response_bytes, times)
 
 
-def drop_response(times: int | None = None) -> Fault:
+def drop_response(times: int | None = None, every: int = 1) -> Fault:
     """The request is passed on and answered; the answer is thrown away and the client gets RST (a lost ack)."""
-    return Fault("drop_response", 0, times)
+    return Fault("drop_response", 0, times, every)
 
 
 def corrupt(times: int | None = None) -> Fault:
@@ -106,6 +108,7 @@ class Toxic:
         self.connections = 0
         self._fault = HEALTHY
         self._left: int | None = None
+        self._chances = 0
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._fillers: list[socket.socket] = []
@@ -151,6 +154,7 @@ class Toxic:
 
     async def _use(self, fault: Fault) -> None:
         before, self._fault, self._left = self._fault, fault, fault.times
+        self._chances = 0
         self._changed.set()
         self._changed = asyncio.Event()
         if fault.kind in ("refuse", "no_accept"):
@@ -315,6 +319,9 @@ class Toxic:
 
     def _fires(self, fault: Fault) -> bool:
         """Whether the fault does its harm now; counts that it does."""
+        self._chances += 1
+        if (self._chances - 1) % fault.every:
+            return False
         if self._left is not None:
             if self._left <= 0:
                 return False
