@@ -19,16 +19,20 @@ is resolved whenever either side arrives. Every query takes ``project`` and neve
 
 from __future__ import annotations
 
+from .reader import Reader
 from .values import (
     DEFAULT_PROJECT,
     Content,
+    Count,
     FeedbackEntry,
     Incoming,
     Loss,
     Message,
+    ModelSum,
     Page,
     Point,
     Pruned,
+    RawEvent,
     Retention,
     Run,
     RunDetail,
@@ -46,13 +50,17 @@ from .writer import Store
 __all__ = [
     "DEFAULT_PROJECT",
     "Content",
+    "Count",
     "FeedbackEntry",
     "Incoming",
     "Loss",
     "Message",
+    "ModelSum",
     "Page",
     "Point",
     "Pruned",
+    "RawEvent",
+    "Reader",
     "Retention",
     "Run",
     "RunDetail",

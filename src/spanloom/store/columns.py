@@ -10,7 +10,7 @@ Promises: ``load(store(claims)) == claims`` for the fields of a list. FIELDS onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from sqlite3 import Row
 from typing import Any
 
 import msgspec
@@ -56,7 +56,7 @@ def store(claims: Claims) -> list[Any]:
     return row
 
 
-def load(row: Mapping[str, Any]) -> Claims:
+def load(row: Row) -> Claims:
     """The claims of a row of ``runs``."""
     pairs, _, letters = row["origins"].partition("|")
     origins = [(int(rank), int(time_us)) for rank, _, time_us in (pair.partition(":") for pair in pairs.split())]
@@ -71,7 +71,7 @@ def load(row: Mapping[str, Any]) -> Claims:
     return claims
 
 
-def run_of(row: Mapping[str, Any], project: str) -> Run:
+def run_of(row: Row, project: str) -> Run:
     """A row of ``runs`` as a value."""
     started, ended = row["started_us"], row["ended_us"]
     return Run(

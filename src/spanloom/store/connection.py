@@ -72,6 +72,8 @@ def _only_reading(action: int, one: str | None, two: str | None, _db: str | None
         return sqlite3.SQLITE_OK  # 33 is SQLITE_RECURSIVE, which Python names since 3.12 only
     if action == sqlite3.SQLITE_PRAGMA and one in _HARMLESS_PRAGMAS and two is None:
         return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_UPDATE and one == "sqlite_master":
+        return sqlite3.SQLITE_OK  # FTS5 declaring its columns to itself; the file is open read-only all the same
     return sqlite3.SQLITE_DENY
 
 

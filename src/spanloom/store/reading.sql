@@ -9,12 +9,6 @@ select name from projects order by name;
 -- name: run
 select * from runs where project = ? and run_id = ?;
 
--- name: newest_top
-select r.run_id from runs r where r.project = :project and (r.type is null or r.type not in ('thread'))
-and (r.parent_id is null or not exists (
-    select 1 from runs p where p.project = r.project and p.run_id = r.parent_id and p.type is not 'thread'))
-order by r.seq desc limit 1;
-
 -- name: ids_by_prefix
 select run_id from runs where project = ? and run_id >= ? and run_id < ? order by run_id limit ?;
 
@@ -40,7 +34,7 @@ select count(*) from runs where project = ? and parent_id = ?;
 
 -- The payloads of a run's events, oldest first.
 -- name: run_events
-select payload from events where run = ? and kind <> 'feedback' order by seq limit ?;
+select payload from events where run = ? order by seq limit ?;
 
 -- name: count_run_events
 select count(*) from events where run = ?;

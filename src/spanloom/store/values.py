@@ -181,8 +181,8 @@ class Tree(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which runs; every condition that is not None must hold. ``text`` is searched in names, inputs, outputs and
-    errors. ``since_us``/``until_us`` bound the start. ``top`` keeps runs without a parent, and those under a chat or
-    thread."""
+    errors. ``since_us``/``until_us`` bound the start. ``top`` keeps what a trace begins with: runs without a parent,
+    with one that has not arrived, or under a thread; and no threads."""
 
     type: str | None = None
     types: tuple[str, ...] | None = None
@@ -222,8 +222,9 @@ class FeedbackEntry(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class UsageRow(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One action or outcome."""
+    """One action or outcome. ``seq`` is the cursor for the page after it."""
 
+    seq: int
     kind: str
     name: str
     idempotency_key: str
@@ -248,6 +249,34 @@ class UsageSum(msgspec.Struct, kw_only=True):
     day: str | None
     count: int
     value: float
+
+
+class ModelSum(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What the runs of one type (llm or embed) and model used together. ``cost`` is in US dollars."""
+
+    type: str
+    model: str | None = None
+    count: int = 0
+    prompt: int | None = None
+    completion: int | None = None
+    cached: int | None = None
+    cost: float | None = None
+
+
+class Count(msgspec.Struct, kw_only=True):
+    """How many runs there are of one type and status."""
+
+    type: str | None
+    status: str | None
+    count: int
+
+
+class RawEvent(msgspec.Struct, kw_only=True):
+    """One event of a run as it was received."""
+
+    kind: str
+    received_us: int
+    raw: bytes
 
 
 class Loss(msgspec.Struct, kw_only=True):
