@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from spanloom.store.reader import Reader
 
+from spanloom.store.reader import Reader
 from spanloom.store.values import RunFilter, TreeNode
 
 # What would send a test's runs elsewhere, or make its model a real one.
@@ -113,11 +113,11 @@ def _plain(raw: msgspec.Raw | None) -> Any:
 def trees(home: Path) -> list[Node]:
     """Every tree in the store of this home, oldest first, after the journals of dead processes were taken in."""
     run_program(home, "-m", "spanloom", "runs")
-    reader = Reader(home / "local.db")
     roots: dict[str, Node] = {}
-    for run in reversed(reader.runs(RunFilter(), limit=200).runs):
-        for root in reader.tree(run.id).roots:
-            roots.setdefault(root.run.id, Node(root))
+    with Reader(home / "local.db") as reader:
+        for run in reversed(reader.runs(RunFilter(), limit=200).runs):
+            for root in reader.tree(run.id).roots:
+                roots.setdefault(root.run.id, Node(root))
     return list(roots.values())
 
 
