@@ -1,7 +1,8 @@
 """Lanes: how a shipper draws records from a journal and says what became of each.
 
 Promise: every record that a lane has counted as seen ends under exactly one word (delivered, rejected, dropped,
-dead-lettered) or is pending. A lane never raises into the shipper for reasons of disk, and never loses a record silently.
+dead-lettered) or is pending. A lane never raises into the shipper for reasons of disk, and never loses a record
+silently.
 
 A destination has two lanes with the same interface: its *own* one over this process's journal (first in, first out),
 and the *adopted* one over the journals of dead processes. One thread takes and settles; any thread may read `counts`

@@ -1,0 +1,284 @@
+"""The keeper: one thread per journal that does what an emitter must not wait for.
+
+Promise: it lays the next mapping ready, writes checksums and syncs behind the writer, brings memory to disk when there
+is one again, notices a deleted directory or a lost lock, holds the caps, adopts, and says in the log what changed.
+While nothing is recorded it does not wake up. It never raises; what fails is tried again or degrades the journal.
+
+Theory of operation. The thread sleeps on a `Bell`. The first record after a pause rings it; it then rests for
+`_BEAT_SECONDS` (so that a burst costs one beat), works, and goes on until a beat finds nothing new. `hurry` cuts the
+rest short: a spare is wanted, or someone waits for a sync. Without a thread (none could be started) nothing is lost:
+the drain makes its own mappings, and `sync` and `stop` do a beat on the caller's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from _thread import allocate_lock, get_ident, start_new_thread
+from collections import deque
+from typing import Any
+
+from . import caps, places
+from .bell import Bell
+from .bodies import FileBody, HeapBody, MappedBody, Segment, in_memory
+from .parts import Shared
+from .volume import OPEN_RUNS, Volume
+
+_BEAT_SECONDS = 0.5
+_BEHIND_SECONDS = 0.04
+"""Between beats where records reach the disk by the keeper only: with the write itself, 50 ms."""
+_CAPS_SECONDS = 60.0
+
+_log = logging.getLogger("spanloom")
+_log.addHandler(logging.NullHandler())
+
+
+class Keeper:
+    """See the module's theory of operation."""
+
+    def __init__(self, journal: Shared) -> None:
+        self._journal = journal
+        self._begin()
+
+    def _begin(self) -> None:
+        self._bell = Bell(self._journal.sleepers)
+        self._working = allocate_lock()
+        self._starting = allocate_lock()
+        self._thread: int | None = None
+        self._stopping = False
+        self._ended = allocate_lock()
+        self._ended.acquire(False)
+        self._waiting: deque[Any] = deque()
+        self._seen = 1
+        self._mark: Segment = self._journal.oldest
+        self._next_caps_seconds = 0.0
+        self._spoken: str | None = None
+
+    def reset_in_child(self) -> None:
+        """After a fork: no thread, nothing asked."""
+        self._begin()
+
+    # --- what others ask
+
+    def hurry(self) -> None:
+        """Room was made, or is wanted: see to it without resting. Starts the thread at the first call."""
+        if self._thread is None:
+            self._start()
+        self._bell.wake()
+
+    def sync(self, timeout_seconds: float) -> bool:
+        """See `Journal.sync`."""
+        deadline = time.monotonic() + timeout_seconds
+        if self._thread is None:
+            return self._beat_here(timeout_seconds) and self._all_synced()
+        done = allocate_lock()
+        done.acquire(False)
+        self._waiting.append(done)
+        self._bell.wake()
+        return done.acquire(timeout=max(0.0, deadline - time.monotonic())) and self._all_synced()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Let the thread finish its beat and end; then one last beat."""
+        deadline = time.monotonic() + timeout_seconds
+        self._stopping = True
+        if self._thread is not None and self._thread != get_ident():
+            self._bell.wake()
+            self._ended.acquire(timeout=max(0.0, timeout_seconds))
+        self._beat_here(max(0.0, deadline - time.monotonic()) + 0.05)
+
+    def note_open_runs(self, segment: Segment, volume: Volume) -> None:
+        """Before a segment goes: remember the runs that it opened and nobody closed, on disk."""
+        runs = self._journal.open_runs
+        before = len(runs)
+        sequence, offset = segment.first, 0
+        try:
+            while frames := segment.body.read(sequence, offset, 512, 1 << 20):
+                for frame in frames:
+                    runs.feed(frame.payload)
+                sequence, offset = frames[-1].sequence + 1, frames[-1].end
+            if before or len(runs):
+                places.replace_file(os.path.join(volume.path, OPEN_RUNS), runs.dump())
+        except OSError:
+            pass  # such runs stay open in the viewer, should this process be killed
+
+    # --- the thread
+
+    def _start(self) -> None:
+        if self._stopping or not self._starting.acquire(False):
+            return
+        try:
+            self._thread = start_new_thread(self._run, ())
+        except RuntimeError:
+            self._starting.release()  # at the interpreter's end, or at a limit: tried again at the next segment
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._bell.wait(self._patience_seconds(), self._has_work)
+                if not self._stopping and not self._waiting and not self._wants_spare():
+                    self._bell.rest(self._rest_seconds())
+                self._beat_here(None)
+        finally:
+            self._ended.release()
+
+    def _has_work(self) -> bool:
+        return self._journal.active.end != self._seen or bool(self._waiting) or self._journal.adoptions.asked
+
+    def _rest_seconds(self) -> float:
+        volume = self._journal.volume
+        return _BEHIND_SECONDS if volume is not None and not volume.mappable else _BEAT_SECONDS
+
+    def _patience_seconds(self) -> float | None:
+        """None, unless records are in memory that belong on disk: then until the next try."""
+        journal = self._journal
+        if journal.trouble is None or not journal.root or not journal.heap_bytes():
+            return None
+        return max(0.05, journal.retry_at_seconds - time.monotonic())
+
+    def _beat_here(self, timeout_seconds: float | None) -> bool:
+        """One beat on the calling thread, unless one goes on elsewhere for longer than the timeout."""
+        if not self._working.acquire(timeout=-1 if timeout_seconds is None else timeout_seconds):
+            return False
+        waiting = list(self._waiting)
+        try:
+            self._beat()
+        except Exception:  # a named door: the keeper's loop; the next beat tries again
+            _log.debug("spanloom: the journal's keeper failed", exc_info=True)
+        finally:
+            self._working.release()
+            for done in waiting:
+                try:
+                    self._waiting.remove(done)
+                    done.release()
+                except (ValueError, RuntimeError):
+                    pass  # released by another beat
+        return True
+
+    def _beat(self) -> None:
+        journal = self._journal
+        self._seen = journal.active.end
+        if journal.root:
+            self._guard_place()
+            self._lay_spare()
+            self._bring_to_disk()
+        journal.retire()
+        now = time.monotonic()
+        if journal.volume is not None and now >= self._next_caps_seconds:
+            self._next_caps_seconds = now + _CAPS_SECONDS
+            caps.hold(journal)
+        journal.adoptions.scan_if_asked()
+        self._speak()
+
+    # --- the parts of a beat
+
+    def _guard_place(self) -> None:
+        """If our directory is gone, replaced or taken, leave it and save what is still in our hands elsewhere."""
+        journal = self._journal
+        volume = journal.volume
+        if volume is None:
+            return
+        for segment in self._unfinished():
+            if isinstance(segment.body, MappedBody):
+                segment.body.swept()
+        if journal.spare is not None:
+            journal.spare[0].swept()
+        if volume.in_place() and volume.holds_lock():
+            return
+        journal.leave_volume(volume)
+
+    def _wants_spare(self) -> bool:
+        journal = self._journal
+        body = journal.active.body
+        full = isinstance(body, MappedBody) and body.limit == body.capacity
+        return full and journal.spare is None and journal.trouble is None
+
+    def _lay_spare(self) -> None:
+        journal = self._journal
+        volume = journal.volume
+        if volume is None or not volume.mappable or self._stopping or not self._wants_spare():
+            return
+        try:
+            mapping, path = volume.new_mapping(journal.limits.segment_bytes)
+        except OSError:
+            return  # the drain will try, and degrade the journal
+        mapping.touch()
+        journal.spare = (mapping, path)
+        self._next_caps_seconds = 0.0
+
+    def _unfinished(self) -> list[Segment]:
+        """Segments that are not yet sealed files on disk, oldest first."""
+        while isinstance(self._mark.body, FileBody) and self._mark.next is not None:
+            self._mark = self._mark.next
+        found = [self._mark]
+        while (following := found[-1].next) is not None:
+            found.append(following)
+        return found
+
+    def _bring_to_disk(self) -> None:
+        journal = self._journal
+        segments = self._unfinished()
+        heap = any(isinstance(segment.body, HeapBody) for segment in segments)
+        if journal.trouble is not None and time.monotonic() < journal.retry_at_seconds and not self._stopping:
+            return
+        try:
+            if heap and journal.volume is None:
+                journal.opened_volume()
+            for segment in segments:
+                self._save(segment)
+            if journal.durable and journal.volume is not None:
+                places.sync_directory(journal.volume.path)
+            if heap or journal.trouble is None or journal.volume is not None:
+                journal.recovered()
+        except OSError as error:
+            journal.degrade(error)
+
+    def _save(self, segment: Segment) -> None:
+        body, sealed = segment.body, segment.next is not None  # in this order: sealed or not, it is this body
+        if isinstance(body, MappedBody):
+            if body.checked == body.tail[0] and not sealed:
+                return
+            body.check_behind()
+            try:
+                body.synced()
+            except OSError:
+                self._rewrite(segment, body)
+                return
+            if sealed:
+                segment.body = FileBody(body.path, body.first, body.tail, body.capacity)
+        elif isinstance(body, HeapBody):
+            volume = self._journal.opened_volume()
+            if body.unsaved:
+                here = body.path if body.path and os.path.dirname(body.path) == volume.path else volume.new_path()
+                body.spill(here, time.time_ns() // 1000, durable=self._journal.durable)
+            if sealed and body.path:
+                segment.body = FileBody(body.path, body.first, body.tail, body.spilled_bytes)
+
+    def _rewrite(self, segment: Segment, body: MappedBody) -> None:
+        """A failed sync may have lost pages and says so once only: never sync that file again, write a new one."""
+        journal = self._journal
+        volume = journal.opened_volume()
+        if segment.next is None and not journal.seal_active():
+            return
+        copy = in_memory(body)
+        copy.spill(volume.new_path(), time.time_ns() // 1000, durable=True)
+        assert copy.path is not None
+        segment.body = FileBody(copy.path, copy.first, copy.tail, copy.spilled_bytes)
+        if body.in_place():
+            places.remove(body.path)
+
+    def _all_synced(self) -> bool:
+        """Whether nothing that was there when asked is in memory only."""
+        return all(
+            not (isinstance(s.body, HeapBody) and s.body.unsaved) and not (isinstance(s.body, MappedBody) and s.next)
+            for s in self._unfinished()
+        )
+
+    def _speak(self) -> None:
+        """One line when trouble begins, one when it ends."""
+        trouble = self._journal.trouble
+        if trouble and not self._spoken:
+            _log.warning("spanloom: the journal goes on in memory, because it cannot be written (%s)", trouble)
+        elif self._spoken and not trouble:
+            _log.warning("spanloom: the journal is on disk again")
+        self._spoken = trouble

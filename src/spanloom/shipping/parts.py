@@ -1,0 +1,86 @@
+"""What the parts of a journal (keeper, caps, adoption) see of the whole, so that none imports the one that makes it.
+
+Promise: only names and types; nothing happens here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from .bell import Bell
+from .bodies import Segment
+from .mapping import Mapping
+from .open_runs import OpenRuns
+from .volume import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, age in seconds. ``total_bytes`` and ``age_seconds`` are for all journals of the user together."""
+
+    first_segment_bytes: int = 256 * 1024
+    segment_bytes: int = 4 << 20
+    heap_segment_bytes: int = 256 * 1024
+    memory_bytes: int = 64 << 20
+    record_bytes: int = 16 << 20
+    total_bytes: int = 1 << 30
+    age_seconds: float = 72 * 3600.0
+
+
+class SharedKeeper(Protocol):
+    """See `keeper.Keeper`."""
+
+    def hurry(self) -> None: ...
+
+
+class SharedAdoptions(Protocol):
+    """See `adoption.Adoptions`."""
+
+    asked: bool
+
+    def scan_if_asked(self) -> None: ...
+
+    def discard_oldest(self, reason: str) -> int: ...
+
+    def discard_stranger(self, reason: str, *, age_seconds: float = 0.0) -> int: ...
+
+
+class Shared(Protocol):
+    """See `journal.Journal`, which documents each of these."""
+
+    root: str
+    durable: bool
+    limits: Limits
+    sleepers: list[Bell]
+    volume: Volume | None
+    spare: tuple[Mapping, str] | None
+    trouble: str | None
+    retry_at_seconds: float
+    oldest: Segment
+    active: Segment
+    open_runs: OpenRuns
+
+    @property
+    def adoptions(self) -> SharedAdoptions: ...
+
+    @property
+    def keeper(self) -> SharedKeeper: ...
+
+    def opened_volume(self) -> Volume: ...
+
+    def degrade(self, error: OSError) -> None: ...
+
+    def recovered(self) -> None: ...
+
+    def heap_bytes(self) -> int: ...
+
+    def seal_active(self, timeout_seconds: float = 1.0) -> bool: ...
+
+    def leave_volume(self, volume: Volume) -> None: ...
+
+    def retire(self) -> None: ...
+
+    def expire(self, age_seconds: float) -> None: ...
+
+    def give_up_oldest(self, reason: str) -> int: ...
