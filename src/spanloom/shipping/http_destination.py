@@ -1,0 +1,244 @@
+"""HttpDestination: a destination made of a wire format and a transport.
+
+Promises: one verdict for each record, whatever the endpoint answers; a batch that makes several requests sends them in
+order and stops at the first that fails, so that what comes later never overtakes. Raises `DeliveryError` only when
+nothing of the batch was answered. Must never: keep a key where a repr, a log or an exception shows it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from ..errors import DeliveryError, WireError
+from ..records import Chat, RunEnd, RunPoint, RunStart, decode, encode
+from ..wire import DUPLICATE, Call, Response, Verdict
+from .destination import BatchPolicy
+from .retry import reaction_to, retry_after_seconds
+from .transport import Transport
+
+_UNREADABLE = Verdict("rejected", "unreadable")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A batch in a wire format: ``calls`` to be sent in order, and the verdicts (by place in the batch) on records
+    that are in no call."""
+
+    calls: list[Call]
+    settled: dict[int, Verdict] = field(default_factory=dict)
+
+
+class Format(Protocol):
+    """A wire format as the client sees it: pure functions, no I/O."""
+
+    def takes(self, payload: bytes) -> bool:
+        """Whether a record has a place in this format, by its first bytes."""
+        ...
+
+    def write(self, payloads: Sequence[bytes]) -> Written:
+        """The requests for a batch; raises WireError when one of the records cannot be read."""
+        ...
+
+    def read(self, call: Call, response: Response) -> list[Verdict]:
+        """One verdict for each of ``call.indexes``; asked for statuses 2xx, 400 and 422."""
+        ...
+
+
+class HttpDestination:
+    """A `destination.Destination` over HTTP. Its methods run on one thread at a time."""
+
+    def __init__(
+        self,
+        name: str,
+        dest_id: str,
+        policy: BatchPolicy,
+        wire_format: Format,
+        transport: Transport,
+        wall_seconds: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self.dest_id = dest_id
+        self.policy = policy
+        self.takes = wire_format.takes
+        self._format = wire_format
+        self._transport = transport
+        self._wall_seconds = wall_seconds
+        self._compression = "untried"  # then "works" or "refused"
+        self._written: tuple[list[bytes], Written] | None = None
+
+    def __repr__(self) -> str:
+        return f"HttpDestination({self.name!r}, {self._transport.base_url!r})"
+
+    def prepare(self) -> None:
+        """See `destination.Destination.prepare`."""
+        self._transport.prepare()
+
+    def forget(self) -> None:
+        """See `destination.Destination.forget`."""
+        self._transport.forget()
+        self._written = None
+
+    def close(self) -> None:
+        """See `destination.Destination.close`."""
+        self._transport.close()
+
+    def shrink(self, payload: bytes) -> bytes | None:
+        """See `destination.Destination.shrink`."""
+        return without_content(payload)
+
+    def deliver(self, payloads: Sequence[bytes], deadline: float) -> list[Verdict]:
+        """See `destination.Destination.deliver`."""
+        verdicts: dict[int, Verdict] = {}
+        written = self._write(list(payloads), verdicts)
+        verdicts.update(written.settled)
+        deadline = min(deadline, time.monotonic() + self.policy.request_seconds)
+        for number, call in enumerate(written.calls):
+            try:
+                answers = self._answers(call, deadline)
+            except DeliveryError as error:
+                if number == 0:
+                    raise
+                self._leave(written.calls[number:], error.reason, verdicts)
+                break
+            for index, verdict in zip(call.indexes, answers, strict=True):
+                verdicts[index] = _worse(verdicts.get(index), verdict)
+        return [verdicts.get(index, Verdict("rejected", "not_carried")) for index in range(len(payloads))]
+
+    def _write(self, payloads: list[bytes], verdicts: dict[int, Verdict]) -> Written:
+        """The requests of a batch, the same objects again when the same batch is tried again."""
+        if self._written is not None and self._written[0] == payloads:
+            return self._written[1]
+        try:
+            written = self._format.write(payloads)
+        except WireError:
+            written = self._write_readable(payloads, verdicts)
+        self._written = (payloads, written)
+        return written
+
+    def _write_readable(self, payloads: list[bytes], verdicts: dict[int, Verdict]) -> Written:
+        """Write a batch without the records that nobody can read; those are rejected."""
+        places = [index for index, payload in enumerate(payloads) if _readable(payload)]
+        for index in set(range(len(payloads))) - set(places):
+            verdicts[index] = _UNREADABLE
+        written = self._format.write([payloads[index] for index in places])
+        calls = [Call(call.request, tuple(places[index] for index in call.indexes)) for call in written.calls]
+        settled = {places[index]: verdict for index, verdict in written.settled.items()}
+        return Written(calls, {**settled, **verdicts})
+
+    @staticmethod
+    def _leave(calls: Sequence[Call], reason: str, verdicts: dict[int, Verdict]) -> None:
+        """What was not sent is to be sent again; a record that was half sent is sent again whole."""
+        for call in calls:
+            for index in call.indexes:
+                verdicts[index] = Verdict("retry", reason)
+
+    def _answers(self, call: Call, deadline: float) -> list[Verdict]:
+        """Send one call; the verdicts of its records, or DeliveryError when its status speaks for all of them."""
+        response = self._exchange(call, deadline)
+        status = response.status
+        reaction = reaction_to(status)
+        if reaction in ("answered", "split"):
+            verdicts = self._format.read(call, response)
+            if len(verdicts) == len(call.indexes):
+                return verdicts
+            return [Verdict("retry", "unexpected_reply")] * len(call.indexes)
+        if reaction == "duplicate":
+            return [DUPLICATE] * len(call.indexes)
+        if reaction == "shrink":
+            return [Verdict("split", f"http_{status}")] * len(call.indexes)
+        wait = retry_after_seconds(response.headers.get("retry-after"), self._wall_seconds())
+        pause = reaction in ("pause", "plain")
+        message = f"{self._transport.base_url} answered {status}"
+        if pause:
+            message += _CURES.get(status, "")
+        raise DeliveryError(message, reason=f"http_{status}", pause=pause, retry_after_seconds=wait, answered=True)
+
+    def _exchange(self, call: Call, deadline: float) -> Response:
+        """Compressed unless the endpoint has refused that: a 400 or 415 to the first compressed body is tried once
+        more without, and what helps is remembered."""
+        compress = self._compression != "refused"
+        response = self._transport.send(call.request, deadline, compress=compress)
+        if response.status not in (400, 415):
+            if compress:
+                self._compression = "works"
+            return response
+        if response.status == 415 or self._compression == "untried":
+            plain = self._transport.send(call.request, deadline, compress=False)
+            if plain.status != response.status:
+                self._compression = "refused"
+            elif self._compression == "untried":
+                self._compression = "works"  # it was not the compression that it minded
+            return plain
+        return response
+
+
+_CURES = {
+    401: ": the key is not accepted",
+    402: ": the key is not accepted",
+    403: ": the key is not accepted",
+    404: ": nothing is there; check url",
+    405: ": it takes no records; check url",
+    410: ": it is gone; check url",
+}
+
+
+def _readable(payload: bytes) -> bool:
+    try:
+        decode(payload)
+    except WireError:
+        return False
+    return True
+
+
+_RANK = {"delivered": 0, "split": 1, "retry": 2, "rejected": 3}
+
+
+def _worse(known: Verdict | None, new: Verdict) -> Verdict:
+    """A record that travels in two calls is delivered when both are."""
+    if known is None or _RANK[new.kind] > _RANK[known.kind]:
+        return new
+    return new if known.duplicate and not new.duplicate and new.kind == "delivered" else known
+
+
+def without_content(payload: bytes) -> bytes | None:
+    """A record with its content replaced by a note of its size, for an endpoint that refuses it as too big; what
+    names, times, joins and counts a run is kept. None when that saves less than half, or for other kinds."""
+    try:
+        record = decode(payload)
+    except WireError:
+        return None
+    if not isinstance(record, (RunStart, RunEnd, RunPoint, Chat)):
+        return None
+    changes: dict[str, object] = {}
+    for name in ("input", "output", "params", "metadata", "extra", "data", "user_props", "message"):
+        content = getattr(record, name, UNSET)
+        if isinstance(content, Raw) and len(bytes(content)) > 256:
+            changes[name] = _note(name, bytes(content))
+    if isinstance(record, RunEnd) and record.error is not None and record.error.stack:
+        changes["error"] = msgspec.structs.replace(record.error, message=record.error.message[:1000], stack=None)
+    smaller = encode(msgspec.structs.replace(record, **changes))
+    return smaller if len(smaller) * 2 <= len(payload) else None
+
+
+def _note(name: str, content: bytes) -> Raw:
+    """Text for values, an object where the field is one; a message keeps its role."""
+    text = f"<removed: {len(content)} bytes were too many for the destination>"
+    if name in ("input", "output"):
+        return Raw(msgspec.json.encode(text))
+    if name != "message":
+        return Raw(msgspec.json.encode({"removed": text}))
+    try:
+        role = msgspec.json.decode(content, type=_Role).role
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        role = "user"
+    return Raw(msgspec.json.encode({"role": role, "content": text}))
+
+
+class _Role(msgspec.Struct):
+    role: str = "user"
