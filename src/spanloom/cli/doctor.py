@@ -158,9 +158,10 @@ def _unreachable(url: str) -> str | None:
 
 
 def _journals(settings: Settings) -> Finding:
-    directory = settings.journal_directory
-    if directory is None:
+    above = settings.journal_home
+    if above is None:
         return Finding("journal", "in memory only: what is not delivered when the process ends is lost", "note")
+    directory = above / "journal"
     try:
         found = [entry for entry in directory.iterdir() if entry.is_dir()]
     except OSError:

@@ -2,7 +2,8 @@
 
 Theory of operation. Nodes are visited parents first, each with the guides that stand left of it. A run is one line
 (type, name, model, and right-aligned: status unless ok, duration, tokens), and below it one line for each thing it
-said: input, output, messages, error, feedback, moments. Folded, such a line is cut at the width; in full, it is a block.
+said: input, output, messages, error, feedback, moments. Folded, such a line is cut at the width; in full, it is a
+block.
 Tokens are counted once: a run whose children report some shows their sum, marked, and not its own.
 
 Promises: every run of the tree has its line; no recorded text is printed but through `words`.
@@ -44,14 +45,11 @@ def draw(tree: Tree, paper: Paper) -> Iterator[Text]:
         node, guide, below = pending.pop()
         for line in _node_lines(node, guide, below, sums, paper):
             yield _fitting(line, paper)
-        last = len(node.children) - 1
-        more = node.hidden_children > 0
-        pending.extend(
-            (child, below + ("└─ " if at == last and not more else "├─ "), below + ("   " if at == last and not more else "│  "))
-            for at, child in reversed(list(enumerate(node.children)))
-        )  # fmt: skip
-        if more and not node.children:
+        if node.hidden_children:
             yield _fitting(_hidden_line(node, below), paper)
+        for child in reversed(node.children):
+            last = child is node.children[-1]
+            pending.append((child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")))
     for line in _summary(tree, sums):
         yield _fitting(line, paper)
 
@@ -80,8 +78,6 @@ def _node_lines(node: TreeNode, guide: str, below: str, sums: dict[str, int], pa
         yield Text.assemble((beam, "dim"), (label.ljust(room), label_style), (first, style))
         for line in others:
             yield Text.assemble((beam, "dim"), " " * room, (line, style))
-    if node.hidden_children and node.children:
-        yield _hidden_line(node, below)
 
 
 def _hidden_line(node: TreeNode, below: str) -> Text:
@@ -99,10 +95,7 @@ def _heading(node: TreeNode, guide: str, sums: dict[str, int], paper: Paper) -> 
     if run.name or run.type == "thread":
         left.append(" ")
         left.append(words.one_line(run.name or run.id), "bold" if run.name else "dim")
-    for note in (
-        run.model if run.model != run.name else None,
-        run.user_id if not guide.strip() or kind == "chat" else None,
-    ):
+    for note in (run.model if run.model != run.name else None, run.user_id if kind == "chat" or not guide else None):
         if note:
             left.append(f" · {words.one_line(note)}", "dim")
     right = Text()
@@ -176,8 +169,8 @@ def _particulars(run: Run, content: Content) -> Iterator[tuple[str, str, str]]:
             yield label, words.one_line(value), "dim"
     for label, parts in (("params", content.params), ("metadata", content.metadata), ("extra", content.extra),
                          ("user props", content.user_props)):  # fmt: skip
-        for name, value in parts.items():
-            yield label, f"{words.one_line(name)} = {words.glance(value)}", "dim"
+        for name, part in parts.items():
+            yield label, f"{words.one_line(name)} = {words.glance(part)}", "dim"
 
 
 def _summary(tree: Tree, sums: dict[str, int]) -> Iterator[Text]:

@@ -100,23 +100,19 @@ def _index(arguments: argparse.Namespace) -> None:
 
 
 def _print_table(page: Page) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     from .screen import console
+    from .table import Column, lines
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for heading, style, justify, least in (
-        ("when", "dim", "left", 8), ("type", "cyan", "left", 5), ("name", "bold", "left", 8), ("user", "", "left", 4),
-        ("took", "", "right", 6), ("tokens", "", "right", 6), ("status", "", "left", 6), ("feedback", "", "left", 4),
-        ("id", "dim", "left", 8),
-    ):  # fmt: skip
-        table.add_column(heading, style=style, justify=justify, no_wrap=True, min_width=least)  # type: ignore[arg-type]
+    columns = [
+        Column("when", "dim"), Column("type", "cyan"), Column("name", "bold", least=8), Column("user", least=4),
+        Column("took", right=True), Column("tokens", right=True), Column("status", by_cell=_STATUS_STYLE),
+        Column("feedback", least=4), Column("id", "dim"),
+    ]  # fmt: skip
     now_seconds = time.time()
-    for run in page.runs:
-        cells = [words.one_line(cell) for cell in _cells(run, now_seconds)]
-        table.add_row(*(Text(cell, _STATUS_STYLE.get(cell, "") if at == 6 else "") for at, cell in enumerate(cells)))
-    console().print(table)
+    rows = [[words.one_line(cell) for cell in _cells(run, now_seconds)] for run in page.runs]
+    screen = console()
+    for line in lines(columns, rows, screen.width):
+        screen.print(line, soft_wrap=True)
     if page.next is not None:
         print("there are more: --limit N, or conditions (`spanloom runs --help`)")
 

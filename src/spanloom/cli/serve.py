@@ -28,8 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
     path: Path = place.store_path(arguments.store)
     try:
         from ..collector.server import serve
-    except ImportError as error:
-        if error.name is not None and error.name.split(".")[0] == "spanloom":
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("spanloom"):
             raise
         raise Problem(
             f"the collector needs {error.name}, which is not installed: pip install 'spanloom[serve]'", NOT_INSTALLED

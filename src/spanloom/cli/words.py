@@ -13,8 +13,8 @@ from typing import Any
 
 from msgspec import Raw
 
-# Controls (the escape character among them), and what is invisible or reorders: bidi marks, zero widths, line separators,
-# tags and the byte order mark. Line feed and tab are kept here and dealt with by the caller.
+# Controls (the escape character among them), and what is invisible or reorders: bidi marks, zero widths, line
+# separators, tags and the byte order mark. Line feed and tab are kept here and dealt with by the caller.
 _unsafe = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
