@@ -28,7 +28,7 @@ import msgspec
 from . import places
 from . import segment as form
 from .bodies import FileBody, Segment
-from .cursor import Cursor, Home, read_position
+from .cursor import Cursor, Home, Position, read_position
 from .lanes import Entry, LaneCounts
 from .open_runs import OpenRuns, timestamp_of
 from .parts import Shared
@@ -56,6 +56,8 @@ class SegmentFile(NamedTuple):
 def read_segment(path: str, runs: OpenRuns | None = None) -> SegmentFile | None:
     """Go through one segment file; None when it holds no record. Raises OSError."""
     data = places.read_file(path, limit_bytes=1 << 30)
+    if not data.strip(b"\0"):
+        return None  # laid ready, never used
     head = form.read_header(data)
     if head is not None and head.version > form.VERSION:
         return SegmentFile(path, 0, 0, False, 0, len(data), True)
@@ -109,7 +111,8 @@ class DeadJournal:
                 found.append(one)
         found.sort(key=lambda one: one.first)
         if len(runs) and not any(one.epitaph for one in found):
-            found += self._close_runs(runs, max((one.end for one in found), default=1))
+            ends = [one.end for one in found] + [position.next for position in self._positions()]
+            found += self._close_runs(runs, max(ends, default=1))
         return _chain(found)
 
     def _read_one(self, path: str, runs: OpenRuns) -> SegmentFile | None:
@@ -125,6 +128,11 @@ class DeadJournal:
             self.foreign = self.foreign or not one.damaged_bytes
             return None
         return one
+
+    def _positions(self) -> list[Position]:
+        names = [name for name in os.listdir(self.path) if name.endswith(".cursor")]
+        found = [read_position(os.path.join(self.path, name)) for name in names]
+        return [position for position in found if position is not None]
 
     def _close_runs(self, runs: OpenRuns, first: int) -> list[SegmentFile]:
         """The extra segment with an end for every run that was left open; it appears at once or not at all."""

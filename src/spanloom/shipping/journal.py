@@ -370,6 +370,9 @@ class Journal:
         volume, self.volume = self.volume, None
         if volume is None:
             return
+        spare, self.spare = self.spare, None
+        if spare is not None:
+            places.remove(spare[1])
         for lane in list(self.lanes.values()):
             lane.save()
         if self._nothing_left(volume):
