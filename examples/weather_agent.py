@@ -50,7 +50,7 @@ def get_weather_forecast(city: str) -> dict:
 
 def complete(messages, **params):
     """One model call: `with llm(...)` records the messages, the parameters, the answer and the tokens."""
-    with spanloom.llm("gpt-4o", input=messages, params=params or None) as run:
+    with spanloom.llm("gpt-4o", input=messages, params=params) as run:
         reply = client.chat.completions.create(model="gpt-4o", messages=messages, **params)
         message = reply.choices[0].message.model_dump(exclude_none=True)
         tokens = {"input": reply.usage.prompt_tokens, "output": reply.usage.completion_tokens}

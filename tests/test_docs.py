@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spanloom import settings
+import spanloom
+from spanloom import cli, settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -51,3 +52,30 @@ def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_public_names_in_the_guides_exist(page: Path) -> None:
+    """`spanloom.something` on a page is a name that the front door hands out."""
+    named = set(re.findall(r"\bspanloom\.([a-z_]+|[A-Z][A-Za-z]+)\b(?!\.py)", page.read_text("utf-8")))
+    rooms = {path.stem for path in (ROOT / "src" / "spanloom").iterdir()} | {"run_id"}  # spanloom.run_id: an attribute
+        "run_id"
+    }  # an attribute's name on the wire
+    assert {name for name in named - rooms if not hasattr(spanloom, name)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_guides_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`spanloom word` in code type is a command of the terminal, which shows its help."""
+    for command in set(re.findall(r"`spanloom ([a-z]+)", page.read_text("utf-8"))):
+        with pytest.raises(SystemExit) as left:
+            cli.main([command, "--help"])
+        assert left.value.code == 0, f"{page.name} names `spanloom {command}`"
+        assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_in_the_guides_compiles(page: Path) -> None:
+    """Every Python block of a page is Python."""
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        compile(block, page.name, "exec")
