@@ -13,7 +13,7 @@ import random
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -30,17 +30,19 @@ _T = TypeVar("_T")
 _pauses = random.SystemRandom()  # never the shared generator, whose sequence belongs to the host program
 
 
-def open_writer(path: Path, *, busy_seconds: float, migrations: tuple[str, ...] = MIGRATIONS) -> sqlite3.Connection:
-    """A connection that may write, its schema up to date. Raises StoreError."""
+def open_writer(path: Path, *, busy_seconds: float, scripts: Sequence[str] | None = None) -> sqlite3.Connection:
+    """A connection that may write, its schema brought up to date by ``scripts`` (those of MIGRATIONS). Raises
+    StoreError."""
+    wanted = [sql.text(filename) for filename in MIGRATIONS] if scripts is None else scripts
     with translated(path):
         _make_file(path)
         connection = sqlite3.connect(
-            path, timeout=1.0, isolation_level=None, check_same_thread=False, cached_statements=256
+            path, timeout=0.0, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         connection.row_factory = sqlite3.Row
         try:
             retry_busy(lambda: _settle(connection), busy_seconds)
-            retry_busy(lambda: _migrate(connection, path, migrations), busy_seconds)
+            retry_busy(lambda: _migrate(connection, path, wanted), busy_seconds)
         except BaseException:
             connection.close()
             raise
@@ -116,17 +118,17 @@ def _settle(connection: sqlite3.Connection) -> None:
     connection.execute("pragma journal_size_limit = 67108864")
 
 
-def _migrate(connection: sqlite3.Connection, path: Path, migrations: tuple[str, ...]) -> None:
-    if check_identity(connection, path, len(migrations)) == len(migrations):
+def _migrate(connection: sqlite3.Connection, path: Path, scripts: Sequence[str]) -> None:
+    if check_identity(connection, path, len(scripts)) == len(scripts):
         return
     connection.execute("begin immediate")
     try:
-        version = check_identity(connection, path, len(migrations))  # another process may have been first
-        for filename in migrations[version:]:
-            for statement in sql.statements(sql.text(filename)):
+        version = check_identity(connection, path, len(scripts))  # another process may have been first
+        for script in scripts[version:]:
+            for statement in sql.statements(script):
                 connection.execute(statement)
         connection.execute(f"pragma application_id = {APPLICATION_ID}")
-        connection.execute(f"pragma user_version = {len(migrations)}")
+        connection.execute(f"pragma user_version = {len(scripts)}")
         connection.execute("commit")
     except BaseException:
         with suppress(sqlite3.Error):

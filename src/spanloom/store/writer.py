@@ -24,7 +24,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -52,12 +52,11 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """One caller's batch and, when it is done, its answer."""
+    """One caller's batch, until when (monotonic seconds) its caller waits, and, once it is committed, the answer."""
 
     items: list[Prepared]
+    deadline: float
     answer: list[Stored] | None = None
-    error: BaseException | None = None
-    done: bool = field(default=False)
 
 
 class Store:
@@ -116,20 +115,46 @@ class Store:
             self._ready()
         return self
 
-    def write(self, batch: Sequence[Incoming]) -> list[Stored]:
-        """Commit a batch; what became of each record, in order. Raises StoreError when nothing was stored."""
+    def write(self, batch: Sequence[Incoming], *, timeout_seconds: float | None = None) -> list[Stored]:
+        """Commit a batch; what became of each record, in order. Raises StoreError when nothing was stored.
+
+        ``timeout_seconds`` bounds the wait for other threads and processes (default: ``busy_seconds``).
+        """
         if not batch:
             return []
-        ticket = _Ticket([prepare(incoming) for incoming in batch])
+        patience = self._busy_seconds if timeout_seconds is None else max(0.0, timeout_seconds)
+        ticket = _Ticket([prepare(incoming) for incoming in batch], time.monotonic() + patience)
         self._waiting.append(ticket)
-        with self._lock:
-            while not ticket.done:
-                self._commit(self._next_tickets())
-            self._tend_if_due()
-        if ticket.error is not None:
-            raise ticket.error
-        assert ticket.answer is not None
+        try:
+            if not self._lock.acquire(timeout=patience):
+                raise StoreError(f"the store {self.path} is busy: try again", reason="busy")
+            try:
+                while ticket.answer is None:
+                    self._commit(ticket)
+                self._tend_if_due()
+            finally:
+                self._lock.release()
+        except BaseException:
+            with suppress(ValueError):
+                self._waiting.remove(ticket)
+            raise
         return ticket.answer
+
+    def _commit(self, own: _Ticket) -> None:
+        """Commit what waits, the own batch among it. When that fails the others are left to their own callers, and the
+        own batch is tried alone, so that nobody suffers for another's patience or content."""
+        tickets = self._next_tickets()
+        try:
+            answers = self._transact([ticket.items for ticket in tickets], own.deadline)
+        except BaseException as error:
+            self._waiting.extend(ticket for ticket in tickets if ticket is not own)
+            if own not in tickets:
+                return
+            if len(tickets) == 1 or not isinstance(error, Exception):
+                raise
+            tickets, answers = [own], self._transact([own.items], own.deadline)
+        for ticket, answer in zip(tickets, answers, strict=True):
+            ticket.answer = answer
 
     def _next_tickets(self) -> list[_Ticket]:
         tickets = [self._waiting.popleft()]
@@ -139,31 +164,17 @@ class Store:
             size += len(tickets[-1].items)
         return tickets
 
-    def _commit(self, tickets: list[_Ticket]) -> None:
-        try:
-            answers = self._transact([ticket.items for ticket in tickets])
-        except BaseException as error:
-            if len(tickets) > 1 and not isinstance(error, StoreError):
-                for ticket in tickets:  # one of them holds what cannot be stored: the others shall not suffer
-                    self._commit([ticket])
-                return
-            for ticket in tickets:
-                ticket.error, ticket.done = error, True
-            return
-        for ticket, answer in zip(tickets, answers, strict=True):
-            ticket.answer, ticket.done = answer, True
-
-    def _transact(self, batches: list[list[Prepared]]) -> list[list[Stored]]:
+    def _transact(self, batches: list[list[Prepared]], deadline: float) -> list[list[Stored]]:
         with translated(self.path):
             try:
-                return self._apply(batches)
+                return self._apply(batches, deadline)
             except sqlite3.DatabaseError as error:
                 if reason_of(error) != "corrupt" or self._on_corrupt == "refuse":
                     raise
                 self._set_aside()
-                return self._apply(batches)
+                return self._apply(batches, deadline)
 
-    def _apply(self, batches: list[list[Prepared]]) -> list[list[Stored]]:
+    def _apply(self, batches: list[list[Prepared]], deadline: float) -> list[list[Stored]]:
         made: dict[str, int] = {}
 
         def store_all(connection: sqlite3.Connection) -> list[list[Stored]]:
@@ -172,7 +183,7 @@ class Store:
             work.finish()
             return answers
 
-        answers = self._in_transaction(store_all)
+        answers = self._in_transaction(store_all, deadline - time.monotonic())
         self._projects.update(made)  # only now are they sure to exist
         return answers
 
@@ -261,7 +272,7 @@ class Store:
                 self._ready()
                 if not self._searchable:
                     return 0
-                left = self._in_transaction(search.index_step)
+                left = self._in_transaction(search.index_step, self._busy_seconds)
             if time.monotonic() >= deadline:
                 break
         return left
@@ -282,13 +293,15 @@ class Store:
         with translated(self.path):
             self._ready()
             now_us, searchable = self._now_us(), self._searchable
-            step = self._in_transaction(lambda connection: prune.step(connection, keep, now_us, searchable))
-            prune.give_back(self._ready())
+            step = self._in_transaction(
+                lambda connection: prune.step(connection, keep, now_us, searchable), self._busy_seconds
+            )
+            retry_busy(lambda: prune.give_back(self._ready()), self._busy_seconds)
             return step
 
-    def _in_transaction(self, action: Callable[[sqlite3.Connection], _T]) -> _T:
+    def _in_transaction(self, action: Callable[[sqlite3.Connection], _T], patience_seconds: float) -> _T:
         connection = self._ready()
-        retry_busy(lambda: connection.execute("begin immediate"), self._busy_seconds)
+        retry_busy(lambda: connection.execute("begin immediate"), patience_seconds)
         try:
             result = action(connection)
             connection.execute("commit")
