@@ -65,6 +65,7 @@ create table runs (
     stale               integer                             -- 1: not in the search index as it is now
 );
 create unique index runs_by_id       on runs (project, run_id);
+create index        runs_by_project  on runs (project);  -- in the order of arrival, which is what lists want
 create index        runs_by_type     on runs (project, type);
 create index        runs_by_status   on runs (project, status);
 create index        runs_by_name     on runs (project, name);

@@ -106,6 +106,9 @@ def strings(value: object) -> str:
 
 
 def match_expression(text: str) -> str | None:
-    """What a user typed, as an FTS5 expression: every word must be there, the last may go on. None without a word."""
+    """What a user typed, as an FTS5 expression: every word must be there, and with a star at the end the last may go
+    on (``weath*``). None without a word."""
     words = _word.findall(clean(text))
-    return " ".join(f'"{word}"' for word in words) + "*" if words else None
+    if not words:
+        return None
+    return " ".join(f'"{word}"' for word in words) + ("*" if text.rstrip().endswith("*") else "")
