@@ -47,21 +47,27 @@ def _files(folder: str) -> list[tuple[str, int, float]]:
     return found
 
 
-def hold(journal: Shared) -> None:
-    """Bring everything under the caps; called by the keeper when a segment was made, and once a minute in use."""
+def hold(journal: Shared) -> int:
+    """Bring everything under the caps; the bytes that all journals but the caller's own take now."""
     now = time.time()
     age = journal.limits.age_seconds
     journal.expire(age)
     while journal.adoptions.discard_stranger(EXPIRED, age_seconds=age):
         pass
-    over = used_bytes(journal.root) - journal.limits.total_bytes
+    used = used_bytes(journal.root)
+    others = max(0, used - journal.kept_bytes())
+    over = used - journal.limits.total_bytes
     aside = [file for name in (QUARANTINE, dead_letters.FOLDER) for file in _files(os.path.join(journal.root, name))]
     for path, size, changed in sorted(aside, key=lambda file: file[2]):
         if (over > 0 or now - changed > age) and places.remove(path):
             over -= size
+            others -= size
     while over > 0:
         adoptions = journal.adoptions
-        freed = adoptions.discard_stranger(FULL) or adoptions.discard_oldest(FULL) or journal.give_up_oldest(FULL)
+        freed = adoptions.discard_stranger(FULL) or adoptions.discard_oldest(FULL)
+        others -= freed
+        freed = freed or journal.give_up_oldest(FULL)
         if not freed:
-            return
+            break
         over -= freed
+    return max(0, others)

@@ -331,6 +331,10 @@ class Journal:
         """What is held in memory."""
         return sum(s.body.size_bytes for s in self.segments() if isinstance(s.body, HeapBody))
 
+    def kept_bytes(self) -> int:
+        """What our own segments take, on disk or in memory."""
+        return sum(s.body.size_bytes for s in self.segments())
+
     def state(self) -> JournalState:
         """How it stands now."""
         heaps = [s.body for s in self.segments() if isinstance(s.body, HeapBody)]
@@ -347,7 +351,7 @@ class Journal:
             trouble=self.trouble,
             appended=self.active.end - 1,
             unsaved=sum(body.unsaved for body in heaps),
-            kept_bytes=sum(s.body.size_bytes for s in self.segments()),
+            kept_bytes=self.kept_bytes(),
             refused=_read_counts(self._refused),
             rejected=_read_counts(self._rejected),
         )

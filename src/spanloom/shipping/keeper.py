@@ -53,6 +53,7 @@ class Keeper:
         self._seen = 1
         self._mark: Segment = self._journal.oldest
         self._next_caps_seconds = 0.0
+        self._others_bytes = 0
         self._spoken: str | None = None
 
     def reset_in_child(self) -> None:
@@ -163,14 +164,21 @@ class Keeper:
             self._lay_spare()
             self._bring_to_disk()
         journal.retire()
-        now = time.monotonic()
-        if journal.volume is not None and now >= self._next_caps_seconds:
-            self._next_caps_seconds = now + _CAPS_SECONDS
-            caps.hold(journal)
+        self._hold_caps()
         journal.adoptions.scan_if_asked()
         self._speak()
 
     # --- the parts of a beat
+
+    def _hold_caps(self) -> None:
+        """Look at all files once a minute, and whenever our own growth may have passed the cap."""
+        journal = self._journal
+        if journal.volume is None:
+            return
+        now = time.monotonic()
+        if now >= self._next_caps_seconds or journal.kept_bytes() + self._others_bytes > journal.limits.total_bytes:
+            self._next_caps_seconds = now + _CAPS_SECONDS
+            self._others_bytes = caps.hold(journal)
 
     def _guard_place(self) -> None:
         """If our directory is gone, replaced or taken, leave it and save what is still in our hands elsewhere."""
@@ -204,7 +212,6 @@ class Keeper:
             return  # the drain will try, and degrade the journal
         mapping.touch()
         journal.spare = (mapping, path)
-        self._next_caps_seconds = 0.0
 
     def _unfinished(self) -> list[Segment]:
         """Segments that are not yet sealed files on disk, oldest first."""

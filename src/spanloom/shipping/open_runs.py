@@ -18,7 +18,7 @@ MAX_OPEN = 20_000
 _KILLED = ErrorInfo(message="The process ended before this run did; its end is unknown.", type="ProcessEnded")
 
 
-class _Seen(msgspec.Struct, rename="camel"):
+class _Seen(msgspec.Struct, rename="camel", omit_defaults=True):
     """What we read of a run's record: the envelope, none of the content."""
 
     event: str
