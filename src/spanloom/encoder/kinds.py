@@ -61,7 +61,7 @@ def kind_of(value: object, item_limit: int) -> Leaf:
         handler = _BY_CLASS.get(id(base))
         if handler is not None:
             return handler(value, item_limit)
-    if cls in _PATHS:
+    if id(cls) in _PATHS:
         return "text", str(value)
     return _fields(value, cls, mro) or _foreign(value, cls, mro) or ("summary", summary(value))
 
@@ -71,7 +71,8 @@ def _instance_dict(value: object, cls: type) -> dict[str, Any]:
     for base in _mro_of(cls):
         found = _dict_of(base).get("__dict__")
         if found is not None:
-            stored = found.__get__(value) if type(found) is types.GetSetDescriptorType else None
+            builtin = type(found) in (types.GetSetDescriptorType, types.MemberDescriptorType)
+            stored = found.__get__(value) if builtin else None
             return stored if type(stored) is dict else {}
     return {}
 
@@ -108,10 +109,12 @@ def _fields(value: object, cls: type, mro: tuple[type, ...]) -> Leaf | None:
     declared = _class_value(mro, "__dataclass_fields__")
     if type(declared) is dict:
         names = [name for name in declared if type(name) is str]
-    for attribute in ("__struct_fields__", "__attrs_attrs__"):
-        declared = _class_value(mro, attribute)
-        if not names and isinstance(declared, tuple):
-            names = [name for item in declared if type(name := item if type(item) is str else _attrs_name(item)) is str]
+    declared = _class_value(mro, "__attrs_attrs__")
+    if isinstance(declared, tuple):
+        names = [name for item in tuple.__iter__(declared) if type(name := _attrs_name(item)) is str]
+    slot = _class_value(_mro_of(type(cls)), "__struct_fields__")  # msgspec keeps it on the metaclass
+    if type(slot) is types.MemberDescriptorType:
+        names = [name for name in slot.__get__(cls) if type(name) is str]
     if names:
         return "map", stored(value, cls, names)
     pydantic = sys.modules.get("pydantic.main")
@@ -221,8 +224,10 @@ def _set(value: Any, item_limit: int) -> Leaf:
 
 
 def _fraction(value: object, _: int) -> Leaf:
-    parts = stored(value, fractions.Fraction, ["_numerator", "_denominator"])
-    return "list", [parts.get("_numerator"), parts.get("_denominator")]
+    parts = list(stored(value, fractions.Fraction, ["_numerator", "_denominator"]).values())
+    if len(parts) != 2 or not all(type(part) is int and part.bit_length() <= 2048 for part in parts):
+        return "summary", "<Fraction>"
+    return "text", f"{parts[0]}/{parts[1]}"
 
 
 def _decimal(value: decimal.Decimal, _: int) -> Leaf:
@@ -281,4 +286,4 @@ _BY_CLASS: dict[int, Callable[[Any, int], Leaf]] = {
     id(BaseException): _exception,
     id(types.SimpleNamespace): lambda value, _: ("map", dict(_instance_dict(value, type(value)))),
 }
-_PATHS = frozenset((pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath))
+_PATHS = frozenset(map(id, (pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath)))
