@@ -40,14 +40,14 @@ class Count(int):
         return int(self)
 
     def __repr__(self) -> str:
-        if not self.by_reason:
+        if set(self.by_reason) <= {"stored"}:
             return str(int(self))
         return f"{int(self)} ({', '.join(f'{reason} {number}' for reason, number in self.by_reason.items())})"
 
     __str__ = __repr__
 
-    def __getnewargs__(self) -> tuple[dict[str, int], int]:
-        return self.by_reason, int(self)
+    def __reduce__(self) -> tuple[type[Count], tuple[dict[str, int], int]]:
+        return Count, (self.by_reason, int(self))
 
 
 @dataclass(frozen=True)

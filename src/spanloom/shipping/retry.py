@@ -136,8 +136,7 @@ class Pacing:
         else:
             self.state = "retrying"
         if self.state == "retrying":
-            ceiling = min(rules.longest_seconds, rules.first_seconds * 2.0**self.failures)
-            delay = max(self._uniform(rules.first_seconds, ceiling), self._seconds_to_token(now))
+            delay = max(self.pause_seconds(self.failures), self._seconds_to_token(now))
         else:
             delay = rules.probe_seconds + self._uniform(0.0, rules.probe_jitter_seconds)
         self._held_until = now + (retry_after or 0.0)
@@ -150,6 +149,18 @@ class Pacing:
         """Someone waits in `flush`: try soon, though never twice within a second, nor before a Retry-After is over."""
         soon = max(now, self._attempted_at + self.rules.hurry_seconds, self._held_until)
         self.next_at = min(self.next_at, soon)
+
+    def may_try_at_exit(self, now: float) -> bool:
+        """Whether one last attempt is decent although the endpoint was failing: not while it asked us to wait."""
+        return self.state in ("retrying", "open") and now >= self._held_until
+
+    def pause_seconds(self, failures: int) -> float:
+        """How long records wait that the endpoint put off one by one, ``failures`` times in a row, while it took
+        others."""
+        rules = self.rules
+        return self._uniform(
+            rules.first_seconds, min(rules.longest_seconds, rules.first_seconds * 2.0 ** min(failures, 30))
+        )
 
     def _seconds_to_token(self, now: float) -> float:
         """Take a token; the answer is how long to wait until it is really there."""

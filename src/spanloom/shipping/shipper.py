@@ -1,0 +1,365 @@
+"""The shipper: one thread that carries one destination's records from the journal to the endpoint.
+
+Theory of operation. There is one thread class and one thread per destination, started by the first record (or flush)
+and not before. It loops: sleep until a record comes, wait a moment for company, send a batch (`delivery`), repeat; an
+idle shipper sleeps in its lane's `wait` without a timeout and costs nothing. Everything else acts on it by setting a
+plain attribute and calling `wake`, which no lock can block:
+
+    flush       puts an event into ``_waiters``; while there is one, the thread does not linger, and cuts backoffs short
+    close       sets ``_closing``; the thread sends what it has, stops at the first failure, and ends
+    fork        in the child every object is replaced; the parent's thread, sockets and records stay the parent's
+
+A thread that dies, of whatever (``SystemExit``, ``MemoryError``, a bug), returns what it held to the lanes and is
+started again by the next record or flush, at growing intervals; deaths are counted. `_main` is therefore a named door
+for a broad ``except``.
+
+The end of the process. The thread is told first, for every destination, and waited for second. How long depends on the
+endpoint: known to be failing, 0.25 s; not known to answer, 1 s at most; answering, until all is sent, up to the
+timeout. A request in flight is abandoned with its thread; its records are still in the journal. No thread is started
+then, because Python may refuse it; where none ever ran, the caller's thread sends, if the destination keeps deadlines
+there or the records would be lost.
+
+Must never: take a lock on the path of a record, start a thread at import or in a forked child, raise into the host.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .delivery import Delivery
+from .destination import Destination
+from .hand import Hand
+from .lanes import Lane
+from .ledger import DestinationHealth, Ledger, warn
+from .retry import Pacing, RetryRules
+
+_FAILING_PATIENCE_SECONDS = 0.25
+_UNKNOWN_PATIENCE_SECONDS = 0.95
+_SLOW_FACTOR = 3.0
+"""An endpoint may take this many times its slowest answer before it counts as hanging."""
+_LONGEST_RESTART_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """How far the own lane is, in numbers of records taken; replaced whole, so that any thread may read it."""
+
+    taken: int = 0
+    done_through: int = 0
+    in_hand: int = 0
+
+
+class Shipper:
+    """Ships one destination's records. Any thread may call its methods; none of them raises."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        own: Lane,
+        adopted: Lane | None = None,
+        *,
+        durable: bool = True,
+        after_batch: Callable[[], None] = lambda: None,
+        rules: RetryRules | None = None,
+    ) -> None:
+        """``durable``: the lanes outlive the process. ``after_batch`` is called on the shipper's thread after each
+        request, for the journal's housekeeping."""
+        self.destination = destination
+        self.ledger = Ledger(destination.name, own, adopted)
+        self.durable = durable
+        self.running = False
+        """Whether the thread lives; read by emitters, who call `ensure_running` when it does not."""
+        self._own = own
+        self._hands = [Hand(own)] if adopted is None else [Hand(own), Hand(adopted)]
+        self._after_batch = after_batch
+        self._rules = rules or RetryRules()
+        self._delivery = Delivery(destination, self.ledger, self._hands, Pacing(self._rules))
+        self._generation = 0
+        self._begin()
+        _remember(self)
+
+    def _begin(self) -> None:
+        """Everything that a forked child must have anew."""
+        self.running = False
+        self._generation += 1
+        self._gate = _thread.allocate_lock()
+        self._pid = os.getpid()
+        self._waiters: list[threading.Event] = []
+        self._closing = False
+        self._close_began = 0.0
+        self._close_deadline = float("inf")
+        self._answers_at_close = 0
+        self._lives = 0  # the thread's ident, once it runs
+        self._deaths = 0
+        self._start_after = 0.0
+        self._progress = _Progress()
+
+    # --- called by anyone
+
+    def ensure_running(self) -> bool:
+        """Start the thread if there is none; whether there is one now. Never blocks; for every emit that finds
+        ``running`` false, so also in signal handlers."""
+        if self.running or self._closing or time.monotonic() < self._start_after:
+            return self.running
+        if not self._gate.acquire(False):
+            return True  # someone else is starting it
+        try:
+            if not self.running:
+                self.running = True
+                # Not threading.Thread: its start() waits on a lock that a signal handler may find held.
+                _thread.start_new_thread(self._main, (self._generation,))
+        except RuntimeError:  # no more threads (RLIMIT_NPROC), or the interpreter is ending
+            self.running = False
+            self._start_after = time.monotonic() + 1.0
+        finally:
+            self._gate.release()
+        return self.running
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Wait until every record accepted so far is delivered or given up; False when the time is over first, or when
+        the endpoint refuses until a person acts."""
+        target = self._target()
+        if self._reached(target) or self._closing or _thread.get_ident() == self._lives:
+            return self._reached(target)
+        deadline = time.monotonic() + max(0.0, timeout_seconds)
+        waiter = threading.Event()  # of this call alone, so that a signal handler's flush never meets its lock
+        self._waiters.append(waiter)
+        try:
+            while not self._reached(target):
+                self.ensure_running()
+                self._own.wake()
+                left = deadline - time.monotonic()
+                pacing = self._delivery.pacing
+                if left <= 0 or (pacing.state == "paused" and pacing.next_at > deadline):
+                    return self._reached(target)
+                waiter.wait(min(left, 0.5))
+                waiter.clear()
+            return True
+        finally:
+            self._waiters.remove(waiter)
+
+    def begin_close(self, timeout_seconds: float) -> None:
+        """Tell the thread to send what it has and to end; returns at once. First for all shippers, then `finish_close`
+        for each, so that their times do not add up."""
+        if not self._closing:
+            self._answers_at_close = self._delivery.answers
+            self._close_began = time.monotonic()
+            self._close_deadline = self._close_began + max(0.0, timeout_seconds)
+            self._closing = True
+            self._own.wake()
+
+    def finish_close(self) -> bool:
+        """Wait for the end as long as it deserves; whether nothing is pending any more."""
+        for _ in range(25):  # just started; in a host whose threads never run, a quarter of a second is lost
+            if self.running and not self._lives:
+                time.sleep(0.01)
+        if not self._lives and (self.destination.policy.inline_at_exit or not self.durable):
+            self._ship_here()
+        waiter = threading.Event()
+        self._waiters.append(waiter)
+        while self.running and self._lives:
+            left = self._patience() - time.monotonic()
+            if left <= 0:
+                break
+            waiter.wait(min(left, 0.05))
+            waiter.clear()
+        self._waiters.remove(waiter)
+        return self.ledger.pending() == 0
+
+    def close(self, timeout_seconds: float) -> bool:
+        """`begin_close` and `finish_close`."""
+        self.begin_close(timeout_seconds)
+        return self.finish_close()
+
+    def health(self) -> DestinationHealth:
+        """The destination's account and condition."""
+        state = self._delivery.pacing.state
+        return self.ledger.health("closed" if self._closing else "ok" if state == "closed" else state)
+
+    def reset_in_child(self) -> None:
+        """In a forked child: replace everything, touch nothing of the parent's. Takes no lock, starts no thread."""
+        self._begin()
+        self._delivery.clear(Pacing(self._rules))
+        self.ledger.clear()
+        self.destination.forget()
+
+    # --- what flush and close wait for
+
+    def _target(self) -> int:
+        """The number, in the order of taking, of the last record that is pending in the own lane."""
+        progress = self._progress
+        return progress.taken - progress.in_hand + self._own.counts().pending
+
+    def _reached(self, target: int) -> bool:
+        return self._progress.done_through >= target or self._own.counts().pending == 0
+
+    def _patience(self) -> float:
+        """The moment, in monotonic seconds, at which the end of the process stops waiting for this endpoint."""
+        delivery = self._delivery
+        if delivery.pacing.state != "closed":
+            return min(self._close_deadline, self._close_began + _FAILING_PATIENCE_SECONDS)
+        if delivery.answers > self._answers_at_close:
+            return self._close_deadline
+        patience = max(_UNKNOWN_PATIENCE_SECONDS, _SLOW_FACTOR * delivery.slowest_answer_seconds)
+        return min(self._close_deadline, self._close_began + patience)
+
+    # --- the thread
+
+    def _main(self, generation: int) -> None:
+        if generation != self._generation:
+            return
+        self._lives = _thread.get_ident()
+        try:
+            self._ship(generation)
+        except BaseException as error:
+            self._died(error)
+        finally:
+            if generation == self._generation:
+                self._lives = 0
+                self.running = False
+                self._tell()
+
+    def _died(self, error: BaseException) -> None:
+        self.ledger.restarts += 1
+        self._deaths += 1
+        self._start_after = time.monotonic() + (
+            0.0 if self._deaths == 1 else min(_LONGEST_RESTART_SECONDS, 0.1 * 2.0 ** min(self._deaths, 30))
+        )
+        self.ledger.last_error = f"the shipper's thread died of {type(error).__name__}"
+        for hand in self._hands:
+            hand.give_back()
+
+    def _ship(self, generation: int) -> None:
+        """Until closed: sleep, gather, send."""
+        self._prepare()
+        while generation == self._generation:
+            if self._closing:
+                self._ship_the_rest(generation)
+                return
+            if not self._delivery.has_work():
+                self._own.wait(None)
+                if not self._hurried:
+                    self._own.rest(self.destination.policy.linger_seconds)
+                self._delivery.fill()
+            elif not self._rests():
+                self._send(float("inf"))
+
+    def _prepare(self) -> None:
+        """Import and build while the first records gather; what fails here fails again, and is counted, in deliver."""
+        try:
+            self.destination.prepare()
+        except Exception:
+            pass
+
+    @property
+    def _hurried(self) -> bool:
+        return bool(self._waiters) or self._closing
+
+    def _rests(self) -> bool:
+        """Rest if it is too early to send; whether it did, so that the loop looks around again."""
+        hurried, now = self._hurried, time.monotonic()
+        delivery = self._delivery
+        if hurried and delivery.pacing.state in ("retrying", "open"):
+            delivery.pacing.hurry(now)
+        too_early = delivery.ready_at(hurried=hurried) - now
+        if too_early > 0:
+            self._own.rest(too_early)
+            return True
+        if hurried or delivery.is_full():
+            return False
+        company = delivery.sent_at + self.destination.policy.age_seconds - now
+        return company > 0 and self._own.rest(company)
+
+    def _send(self, deadline: float) -> bool:
+        sent = self._delivery.send_one(deadline)
+        hand = self._hands[0]
+        self._progress = _Progress(hand.taken, hand.done_through, len(hand.items))
+        if sent:
+            self._deaths = 0
+            self._after_batch()
+        else:
+            self._own.rest(0.05)  # what waits is not for us, or not yet
+        self._tell()
+        return sent
+
+    def _tell(self) -> None:
+        for waiter in list(self._waiters):
+            waiter.set()
+
+    # --- the end
+
+    def _ship_the_rest(self, generation: int) -> None:
+        """Send what there is, until the first failure or the deadline; an endpoint known to fail gets one short
+        chance, unless it asked to be left alone."""
+        delivery = self._delivery
+        deadline = self._close_deadline
+        if delivery.pacing.state != "closed":
+            if not delivery.pacing.may_try_at_exit(time.monotonic()):
+                return self._leave()
+            deadline = min(deadline, self._close_began + _FAILING_PATIENCE_SECONDS)
+            if time.monotonic() >= deadline or not self._send(deadline):
+                return self._leave()
+        while generation == self._generation and delivery.has_work() and delivery.pacing.state == "closed":
+            now = time.monotonic()
+            ready_at = delivery.ready_at(hurried=True)
+            if max(now, ready_at) >= self._close_deadline:
+                break
+            if ready_at > now:
+                self._own.rest(ready_at - now)
+            else:
+                self._send(self._close_deadline)
+        return self._leave()
+
+    def _leave(self) -> None:
+        """Return what is still in hand to the lanes, from which the journal keeps it."""
+        for hand in self._hands:
+            hand.give_back()
+        pending = self.ledger.pending()
+        if pending and self.ledger.outage.began_at is None:
+            kept = "kept for the next process" if self.durable else "lost: they were in memory only"
+            warn("spanloom: %s: %d records were not delivered before the end; they are %s.",
+                 self.destination.name, pending, kept)  # fmt: skip
+        self.destination.close()
+
+    def _ship_here(self) -> None:
+        """No thread ever ran: send on the caller's. A thread that comes to life after all finds itself outdated."""
+        self._generation += 1
+        self.running = False
+        if not self._delivery.has_work():
+            return
+        try:
+            patience = self._patience()
+            self._close_deadline, deadline = patience, self._close_deadline
+            if self._send(patience) and self._delivery.pacing.state == "closed":
+                self._close_deadline = deadline
+            self._ship_the_rest(self._generation)
+        except Exception as error:
+            self._died(error)
+
+
+_shippers: list[weakref.ref[Shipper]] = []
+_hook: list[Callable[[], None]] = []
+
+
+def _remember(shipper: Shipper) -> None:
+    """Reset this shipper in forked children for as long as it lives."""
+    _shippers.append(weakref.ref(shipper, _shippers.remove))
+    if not _hook and hasattr(os, "register_at_fork"):
+        _hook.append(_after_in_child)
+        os.register_at_fork(after_in_child=_after_in_child)
+
+
+def _after_in_child() -> None:
+    for reference in list(_shippers):
+        shipper = reference()
+        if shipper is not None:
+            try:
+                shipper.reset_in_child()
+            except Exception:  # a named door: the fork hook; an exception here would be printed into the host's stderr
+                pass
