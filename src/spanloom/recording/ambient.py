@@ -1,0 +1,77 @@
+"""What surrounds a run: the run that is current, and who it is for. The only module that touches contextvars-extras.
+
+Promises: both live in plain context variables, so they follow tasks and copied contexts; blocks restore by value, and
+only what is still theirs. Must never: keep a token (resetting one fails in another context), or hold a mutable value.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
+
+from contextvars_extras import ContextVarsRegistry
+
+if TYPE_CHECKING:
+    from .run import Parent
+
+
+class Ambient:
+    """Who and what for, immutable, rendered once as the JSON members that every record inside will carry.
+
+    ``who`` are the members of start and end alike (``,"userId":"u1"``), ``props`` those of the start alone; ``tags``
+    are JSON strings, ``metadata`` maps a JSON string to its JSON value. ``key_scope`` is one object for each block
+    that names a key, so that the outermost run in it can be told.
+    """
+
+    __slots__ = ("customer", "key", "key_scope", "metadata", "props", "tags", "thread", "user", "user_props", "who")
+
+    def __init__(
+        self,
+        *,
+        user: str = "",
+        user_props: str = "",
+        thread: str = "",
+        customer: str = "",
+        key: str = "",
+        key_scope: object = None,
+        tags: tuple[str, ...] = (),
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        self.user = user
+        self.user_props = user_props
+        self.thread = thread
+        self.customer = customer
+        self.key = key
+        self.key_scope = key_scope
+        self.tags = tags
+        self.metadata = metadata or {}
+        self.who = "".join(
+            f',"{name}":{value}'
+            for name, value in (("userId", user), ("threadId", thread), ("customer", customer))
+            if value
+        )
+        self.props = f',"userProps":{user_props}' if user_props else ""
+
+    def within(self, **inner: Any) -> Ambient:
+        """This, overridden by the JSON texts in ``inner``; tags and metadata add up."""
+        values = {name: getattr(self, name) for name in self.__slots__ if name not in ("who", "props")}
+        values["tags"] = tuple(dict.fromkeys((*self.tags, *inner.pop("tags", ()))))
+        values["metadata"] = {**self.metadata, **inner.pop("metadata", {})}
+        if "user" in inner:
+            values["user_props"] = ""  # another user's properties are not this one's
+        return Ambient(**{**values, **inner})
+
+
+NOTHING = Ambient()
+
+
+class _Surroundings(ContextVarsRegistry):
+    _registry_allocate_on_setattr = False
+    ambient: Ambient = NOTHING
+
+
+# The hot path reads the variable underneath: 16 ns, where the registry takes 187.
+ambient_var: ContextVar[Ambient] = cast(Any, _Surroundings).__dict__["ambient"].context_var
+
+# A live run, a parent elsewhere, or OFF. Unset or None: outside any run.
+current_var: ContextVar[Parent | None] = ContextVar("spanloom_current")

@@ -1,0 +1,91 @@
+"""Recording's edge: the named door behind which whatever fails in us is counted, and the host never sees it.
+
+Promises: a direct call with wrong arguments raises `UsageError` with ``strict=True`` and is otherwise counted and said
+once a minute; a user's hook that fails is counted and answered for. Must never: swallow KeyboardInterrupt, SystemExit
+or any other BaseException that is not an Exception.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from ..errors import UsageError
+from .ambient import current_var
+from .recorder import problem, seat
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Off:
+    """What `current_var` holds where nothing is recorded. Falsy, which is all that wrapt looks at."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+
+OFF = Off()
+
+
+def failed(reason: str, error: BaseException) -> None:
+    """Count a failure of ours or of a user's hook; never raises."""
+    recorder = seat.installed
+    if recorder is not None:
+        problem(recorder, reason, f"recording went wrong: {type(error).__name__}")
+
+
+def wrong_argument(error: Exception, what: str) -> None:
+    """A direct call could not be made sense of: raises UsageError when strict, else counts it."""
+    recorder = seat.installed
+    if recorder is None:
+        return
+    usage = error if isinstance(error, UsageError) else UsageError(f"{what}(): {type(error).__name__}{_said_by(error)}")
+    if recorder.strict and isinstance(error, (UsageError, TypeError)):
+        raise usage from None
+    problem(recorder, "wrong_argument", str(usage))
+
+
+def direct(fallback: Callable[[], Any]) -> Callable[[F], F]:
+    """Make a function total: whatever its arguments, it raises nothing (UsageError when strict) and then returns
+    ``fallback()``."""
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def total(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:
+                wrong_argument(error, function.__name__)
+            return fallback()
+
+        return cast(F, total)
+
+    return decorate
+
+
+def nothing() -> None:
+    """The fallback of calls that return None."""
+
+
+def call_hook(name: str, hook: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+    """Whether a user's hook worked, and what it returned. Nothing is recorded inside it."""
+    previous = current_var.get(None)
+    current_var.set(OFF)  # type: ignore[arg-type]
+    try:
+        return True, hook(*args)
+    except Exception as error:
+        failed(f"{name}_failed", error)
+        return False, None
+    finally:
+        current_var.set(previous)
+
+
+def _said_by(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # an exception whose own __str__ raises
+        return ""
+    return f": {text[:300]}" if text else ""

@@ -1,0 +1,98 @@
+"""Feedback on a run, by its id or by the user's own key.
+
+Promises: a snapshot at once, a fresh event id, never sampled away. Must never: need the run to be here, or to exist.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..clock import is_run_id, iso
+from ..errors import UsageError
+from .ambient import current_var
+from .edge import OFF, direct, nothing
+from .late import MISSING, shown
+from .lineage import json_text
+from .recorder import Recorder, live
+
+
+@direct(nothing)
+def feedback(
+    run_id: Any = None,
+    *,
+    key: str | None = None,
+    thumb: Any = MISSING,
+    comment: str | None = None,
+    score: float | None = None,
+    label: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Feedback for a run, from any process and at any time, also before the run has arrived.
+
+    ``run_id`` is a Run or its id; ``key`` is the user's own name for it (see `context`). ``thumb`` is ``"up"``,
+    ``"down"``, or None to take it back. ``score`` is a finite number. Feedback adds to what was given before, unless
+    ``overwrite``. Wrong arguments raise UsageError when strict; otherwise they are counted.
+    """
+    recorder = live()
+    if recorder is None or current_var.get(None) is OFF:
+        return
+    if run_id is not None and not isinstance(run_id, str):
+        run_id = getattr(run_id, "id", run_id)
+        if run_id == "":
+            return  # the inert run
+    give(recorder, run_id, key, thumb, comment, score, label, overwrite)
+
+
+def give(
+    recorder: Recorder,
+    run_id: Any,
+    key: Any,
+    thumb: Any,
+    comment: Any,
+    score: Any,
+    label: Any,
+    overwrite: Any,
+) -> None:
+    """Write one feedback record; raises UsageError naming the argument that is wrong."""
+    if (run_id is None) == (key is None):
+        raise UsageError("feedback() needs either a run id or key=: give exactly one of them")
+    if run_id is not None and not is_run_id(run_id):
+        raise UsageError(f"feedback(run_id={shown(run_id)}): must be a run's id, a UUID of 36 characters")
+    if key is not None and (not isinstance(key, str) or not key):
+        raise UsageError(f"feedback(key={shown(key)}): must be a string that is not empty")
+    if not isinstance(overwrite, bool):
+        raise UsageError(f"feedback(overwrite={shown(overwrite)}): must be True or False")
+    given = _given(recorder, thumb, comment, score, label)
+    if not given:
+        raise UsageError("feedback() says nothing: give thumb=, comment=, score= or label=")
+    whom = f'"runId":{json_text(run_id)}' if key is None else f'"key":{json_text(key)}'
+    now_ns = recorder.clock.now_ns()
+    more = ',"overwrite":true' if overwrite else ""
+    recorder.append(
+        f'{{"event":"feedback","eventId":"{recorder.ids.new(now_ns)}","timestamp":"{iso(now_ns)}",{whom},'
+        f'"feedback":{{{",".join(given)}}}{more}}}'.encode()
+    )
+
+
+def _given(recorder: Recorder, thumb: Any, comment: Any, score: Any, label: Any) -> list[str]:
+    """The members of the feedback object. A comment is content; the rest are marks."""
+    given: list[str] = []
+    if thumb is not MISSING:
+        if thumb not in ("up", "down", None):
+            raise UsageError(f"feedback(thumb={shown(thumb)}): must be 'up', 'down' or None")
+        given.append('"thumb":null' if thumb is None else f'"thumb":"{thumb}"')
+    if comment is not None:
+        if not isinstance(comment, str):
+            raise UsageError(f"feedback(comment={shown(comment)}): must be a string")
+        text = recorder.encoder.snapshot(comment, ("comment",)).decode() if recorder.capture_content else '""'
+        given.append(f'"comment":{text}')
+    if score is not None:
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+            raise UsageError(f"feedback(score={shown(score)}): must be a finite number")
+        given.append(f'"score":{float(score)!r}' if isinstance(score, float) else f'"score":{int(score)}')
+    if label is not None:
+        if not isinstance(label, str):
+            raise UsageError(f"feedback(label={shown(label)}): must be a string")
+        given.append(f'"label":{json_text(label)}')
+    return given
