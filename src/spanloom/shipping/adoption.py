@@ -184,8 +184,8 @@ class DeadJournal:
 
     def release(self) -> None:
         """Let go of the lock."""
-        if places.identity(self._lock) == self._lock_identity:
-            os.close(self._lock)
+        places.close(self._lock, self._lock_identity)
+        self._lock_identity = None
 
 
 def segment_paths(folder: str) -> list[str]:

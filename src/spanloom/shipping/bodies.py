@@ -101,7 +101,7 @@ class MappedBody:
                 raise FileNotFoundError(2, "another file is in the journal's place", self.path)
             places.sync_data(descriptor)
         finally:
-            os.close(descriptor)
+            places.close(descriptor, self._map.identity)
 
     @property
     def size_bytes(self) -> int:
@@ -160,6 +160,7 @@ class HeapBody:
         another path."""
         fresh = self.path != path
         descriptor = places.create(path) if fresh else places.open_to_read(path, write=True)
+        identity = places.identity(descriptor)
         try:
             if fresh:
                 self.path, self.spilled, self.spilled_bytes = path, 0, HEADER_BYTES
@@ -180,7 +181,7 @@ class HeapBody:
                 places.remove(path)
             raise
         finally:
-            os.close(descriptor)
+            places.close(descriptor, identity)
 
 
 def in_memory(body: MappedBody) -> HeapBody:

@@ -341,10 +341,10 @@ class Journal:
         mode: Literal["disk", "background", "memory", "closed"] = "disk"
         if self._closed:
             mode = "closed"
-        elif not self.root or self.trouble is not None:
-            mode = "memory"
-        elif self.volume is not None and not self.volume.mappable:
+        elif self.volume is not None and not self.volume.mappable and self.trouble is None:
             mode = "background"
+        elif not self.root or self.trouble is not None or isinstance(self.active.body, HeapBody):
+            mode = "memory"
         return JournalState(
             mode=mode,
             path=self.volume.path if self.volume else None,

@@ -229,13 +229,18 @@ class Keeper:
         if journal.trouble is not None and time.monotonic() < journal.retry_at_seconds and not self._stopping:
             return
         try:
-            if heap and journal.volume is None:
-                journal.opened_volume()
-            for segment in segments:
+            if heap:
+                volume = journal.opened_volume()
+                journal.recovered()
+                for segment in segments:
+                    self._save(segment)
+                if volume.mappable and isinstance(journal.active.body, HeapBody):
+                    journal.seal_active()  # from the next record on, straight to disk
+            for segment in self._unfinished():
                 self._save(segment)
-            if journal.durable and journal.volume is not None:
-                places.sync_directory(journal.volume.path)
-            if heap or journal.trouble is None or journal.volume is not None:
+            if journal.volume is not None:
+                if journal.durable:
+                    places.sync_directory(journal.volume.path)
                 journal.recovered()
         except OSError as error:
             journal.degrade(error)

@@ -30,6 +30,7 @@ def map_new_file(path: str, size_bytes: int) -> Mapping:
     """Create ``path`` exclusively with ``size_bytes`` preallocated zero bytes, and map it. Raises OSError."""
     check_size_limit(size_bytes)
     descriptor = places.create(path)
+    identity = places.identity(descriptor)
     try:
         _allocate(descriptor, size_bytes)
         return Mapping(descriptor, size_bytes)
@@ -37,7 +38,7 @@ def map_new_file(path: str, size_bytes: int) -> Mapping:
         places.remove(path)
         raise
     finally:
-        os.close(descriptor)
+        places.close(descriptor, identity)
 
 
 def check_size_limit(size_bytes: int) -> None:
@@ -92,6 +93,10 @@ class Mapping:
         self._own = None
         _immortalise(self.memory)
         return True
+
+    def __del__(self) -> None:
+        # A reader may have held this long after the journal let go of it; the mmap itself dies after this.
+        self.swept()
 
 
 def _find_copy(descriptor: int, identity: places.Identity) -> int | None:

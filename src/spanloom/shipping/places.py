@@ -143,6 +143,13 @@ def identity(descriptor: int) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
+def close(descriptor: int, known: Identity | None) -> None:
+    """Close a descriptor if it is still the file that it was: during a slow call the host may have closed all numbers
+    and opened its own."""
+    if known is not None and identity(descriptor) == known:
+        os.close(descriptor)
+
+
 def identity_at(path: str) -> Identity | None:
     """Which file a path is, links not followed; None when there is none."""
     try:

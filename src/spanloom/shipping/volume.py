@@ -122,8 +122,7 @@ class Volume:
 
     def forget(self) -> None:
         """Close the lock's descriptor if it is still ours (all that a forked child does)."""
-        if self._lock_identity is not None and places.identity(self._lock) == self._lock_identity:
-            os.close(self._lock)
+        places.close(self._lock, self._lock_identity)
         self._lock_identity = None
 
     def remove(self) -> bool:
