@@ -198,7 +198,7 @@ def _clean(copies: list[Any], redactor: Redacting) -> int:
     for copy in copies:
         if type(copy) is dict:
             for key, item in copy.items():
-                if redactor.text(key) is not key:
+                if key not in redactor.plain_keys and redactor.text(key) is not key:
                     return -1
                 if type(item) is str:
                     cleaned = redactor.text(item)

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 Span = tuple[int, int, str]
 """Start, end and label of a secret."""
 
+WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+# Word characters become "a", all else a space: then a run of word characters is a plain substring search.
+CLASSES = bytes(97 if byte in WORD else 32 for byte in range(256))
 _DIGITS = b"0123456789"
 _TELLING = re.compile(rb"[0-9_~+/=.-]|[a-z][A-Z]")
 _STEMS = re.compile(
@@ -33,9 +36,9 @@ class Assignments:
     whole is linear; where colons are dense (more than one in 32 characters) a regular expression picks the candidates.
     """
 
-    def __init__(self, raw: bytes, classes: bytes, key_label: Callable[[str], str | None]) -> None:
+    def __init__(self, raw: bytes, signs: int, key_label: Callable[[str], str | None]) -> None:
         self._raw = raw
-        self._classes = classes
+        self._signs = signs  # how many colons and equal signs there are
         self._key_label = key_label
 
     def spans(self) -> list[Span]:
@@ -57,7 +60,7 @@ class Assignments:
 
     def _candidates(self, limit: int) -> Iterator[int]:
         raw = self._raw
-        if raw.count(b":") + raw.count(b"=") > limit:
+        if self._signs > limit:
             for match in _STEMS.finditer(raw.lower()):
                 yield match.end() - 1
             return
@@ -74,7 +77,7 @@ class Assignments:
         raw = self._raw
         low = max(0, at - 96)
         name_end = low + len(raw[low:at].rstrip(b" \t\\\"'"))
-        start = max(self._classes.rfind(b" ", low, name_end) + 1, low)
+        start = low + raw[low:name_end].translate(CLASSES).rfind(b" ") + 1
         if start >= name_end:
             return None
         label = self._key_label(raw[start:name_end].decode("ascii"))
