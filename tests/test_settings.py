@@ -14,7 +14,7 @@ def test_an_empty_environment_gives_the_defaults(tmp_path: Path) -> None:
     settings = from_env({"SPANLOOM_HOME": str(tmp_path)})
     assert settings == Settings(home=tmp_path)
     assert settings.destinations is None
-    assert settings.journal_directory == tmp_path / "journal"
+    assert settings.journal_home == tmp_path
     assert settings.local_store_path == tmp_path / "local.db"
 
 

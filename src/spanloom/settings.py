@@ -65,13 +65,11 @@ class Settings:
     problems: tuple[str, ...] = ()
 
     @property
-    def journal_directory(self) -> Path | None:
-        """Where the journals lie; None for a journal in memory."""
+    def journal_home(self) -> Path | None:
+        """The directory in which the folder ``journal`` lies; None for a journal in memory."""
         if self.journal is None:
             return None
-        if self.journal != "default":
-            return Path(self.journal).expanduser().absolute()
-        return self.home / "journal" if self.home else None
+        return self.home if self.journal == "default" else Path(self.journal).expanduser().absolute()
 
     @property
     def local_store_path(self) -> Path | None:

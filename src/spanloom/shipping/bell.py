@@ -14,8 +14,17 @@ from __future__ import annotations
 import time
 from _queue import Empty, SimpleQueue
 from collections.abc import Callable
+from typing import Protocol
 
 _RING, _WAKE = 0, 1
+
+
+class Sleeper(Protocol):
+    """Whoever an emitter rings: a bell, or someone who has yet to start a thread."""
+
+    def ring(self) -> None:
+        """There may be work. Never blocks."""
+        ...
 
 
 class Bell:
@@ -23,7 +32,7 @@ class Bell:
 
     __slots__ = ("_queue", "_sleepers")
 
-    def __init__(self, sleepers: list[Bell]) -> None:
+    def __init__(self, sleepers: list[Sleeper]) -> None:
         self._sleepers = sleepers
         self._queue: SimpleQueue[int] = SimpleQueue()
 
@@ -77,11 +86,11 @@ class Bell:
                 return woken
 
 
-def ring_sleepers(sleepers: list[Bell]) -> None:
-    """Ring everyone who sleeps, once each."""
-    while sleepers:
+def ring_sleepers(sleepers: list[Sleeper]) -> None:
+    """Ring everyone who sleeps, once each; one who lies down again meanwhile is rung by the next emitter."""
+    for _ in range(len(sleepers)):
         try:
-            bell = sleepers.pop()
+            sleeper = sleepers.pop(0)
         except IndexError:
             return  # another emitter was quicker
-        bell.ring()
+        sleeper.ring()

@@ -36,7 +36,7 @@ from typing import Literal
 from . import places
 from . import segment as form
 from .adoption import AdoptedLane, Adoptions
-from .bell import Bell, ring_sleepers
+from .bell import Bell, Sleeper, ring_sleepers
 from .bodies import Body, FileBody, HeapBody, Item, MappedBody, Segment, in_memory
 from .cursor import Cursor, Home
 from .keeper import Keeper
@@ -92,7 +92,7 @@ class Journal:
 
     def _begin(self) -> None:
         """Everything that a forked child must not share."""
-        self.sleepers: list[Bell] = []
+        self.sleepers: list[Sleeper] = []
         self._pending: deque[Item] = deque()
         self._lock = allocate_lock()
         self._healing = allocate_lock()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from .bell import Bell
+from .bell import Sleeper
 from .bodies import Segment
 from .mapping import Mapping
 from .open_runs import OpenRuns
@@ -52,7 +52,7 @@ class Shared(Protocol):
     root: str
     durable: bool
     limits: Limits
-    sleepers: list[Bell]
+    sleepers: list[Sleeper]
     volume: Volume | None
     spare: tuple[Mapping, str] | None
     trouble: str | None

@@ -66,10 +66,12 @@ class Shipper:
         *,
         durable: bool = True,
         after_batch: Callable[[], None] = lambda: None,
+        when_stopped: Callable[[], None] = lambda: None,
         rules: RetryRules | None = None,
     ) -> None:
         """``durable``: the lanes outlive the process. ``after_batch`` is called on the shipper's thread after each
-        request, for the journal's housekeeping."""
+        request, for the journal's housekeeping; ``when_stopped`` when the thread has died or could not be started, so
+        that someone calls `ensure_running` at the next record."""
         self.destination = destination
         self.ledger = Ledger(destination.name, own, adopted)
         self.durable = durable
@@ -78,6 +80,7 @@ class Shipper:
         self._own = own
         self._hands = [Hand(own)] if adopted is None else [Hand(own), Hand(adopted)]
         self._after_batch = after_batch
+        self._when_stopped = when_stopped
         self._rules = rules or RetryRules()
         self._delivery = Delivery(destination, self.ledger, self._hands, Pacing(self._rules))
         self._generation = 0
@@ -117,6 +120,7 @@ class Shipper:
         except RuntimeError:  # no more threads (RLIMIT_NPROC), or the interpreter is ending
             self.running = False
             self._start_after = time.monotonic() + 1.0
+            self._when_stopped()
         finally:
             self._gate.release()
         return self.running
@@ -224,6 +228,8 @@ class Shipper:
                 self._lives = 0
                 self.running = False
                 self._tell()
+                if not self._closing:
+                    self._when_stopped()
 
     def _died(self, error: BaseException) -> None:
         self.ledger.restarts += 1

@@ -1,0 +1,84 @@
+"""From settings to a recorder: the one place where encoder, redactor, clock and sink are put together.
+
+Promise: `FirstUse` stands in until something is recorded, so that importing Spanloom reads no environment, and settings
+that a program loads into its environment after the import still count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..clock import Clock, Ids
+from ..encoder import Encoder
+from ..recording.lineage import Remote, remote_parent
+from ..recording.recorder import Recorder, Sink
+from ..redaction import Redactor
+from ..settings import Settings
+
+
+def make(
+    settings: Settings,
+    sink: Sink,
+    *,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+    run_url: Callable[[str], str | None] | None = None,
+) -> Recorder:
+    """The recorder that does what the settings say, into ``sink``."""
+    return Recorder(
+        sink,
+        Encoder(redactor=Redactor(settings.redact)),
+        clock=clock,
+        ids=ids,
+        enabled=settings.enabled,
+        capture_content=settings.capture_content,
+        sample=settings.sample,
+        strict=settings.strict,
+        propagate_threads=settings.propagate_threads,
+        service=settings.service,
+        origin=_origin(settings.traceparent),
+        run_url=run_url,
+    )
+
+
+def _origin(traceparent: str | None) -> Callable[[], Remote | None] | None:
+    """The parent that ``TRACEPARENT`` names for everything in this process, or None."""
+    remote = remote_parent(traceparent) if traceparent else None
+    return None if remote is None else lambda: remote
+
+
+class NoSink:
+    """Where the records of a recorder that is off go: nowhere."""
+
+    def append(self, payload: bytes, /) -> None:
+        """Forget it."""
+
+    def reject(self, reason: str, /) -> None:
+        """Forget it."""
+
+
+class FirstUse(Recorder):
+    """A recorder that is not there yet: whatever is asked of it, it has the real one made and answers with that one's.
+
+    ``enabled`` is True, or nobody would ever ask; should the environment say otherwise, the real one's sink forgets.
+    """
+
+    __slots__ = ("_real",)
+
+    def __init__(self, real: Callable[[], Recorder], *, propagate_threads: bool = False) -> None:
+        self._real = real
+        self.enabled = True
+        self.propagate_threads = propagate_threads
+
+
+def _of_the_real_one(name: str) -> property:
+    def get(self: Any) -> Any:
+        return getattr(self._real(), name)
+
+    return property(get)
+
+
+for _name in Recorder.__slots__:
+    if _name not in ("enabled", "propagate_threads"):
+        setattr(FirstUse, _name, _of_the_real_one(_name))

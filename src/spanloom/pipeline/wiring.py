@@ -1,0 +1,205 @@
+"""What stands behind the recorder in one process: a journal, and a shipper for each destination.
+
+Theory of operation. A `Wiring` begins with a journal and no destinations. They are *decided* when the program or the
+environment names them; where nobody does, at the first flush, at exit, or 5 s after the first record, for the embedded
+store. Records do not wait for that: they are in the journal, and each destination begins at the oldest one kept.
+
+Promises: a destination that cannot be built is one warning and the others go on; nothing here raises except for
+``strict`` settings. Must never: start a thread for a program that records nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from ..errors import SettingsError
+from ..settings import NamedDestination, Settings
+from ..shipping.destination import Destination
+from ..shipping.destinations import Collector, Lunary
+from ..shipping.journal import Journal
+from ..shipping.ledger import Count, Health
+from ..shipping.shipper import Shipper
+from .local import Local
+
+_UNDECIDED_SECONDS = 5.0
+_BY_NAME: dict[str, Any] = {"lunary": Lunary, "collector": Collector, "local": Local}
+
+_log = logging.getLogger("spanloom")
+
+
+class Wiring:
+    """The journal and the shippers of this process, by settings. Raises SettingsError only for ``strict`` ones."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.journal = Journal(settings.journal_home, sync=settings.journal_sync)
+        self.shippers: dict[str, Shipper] = {}
+        self.problems: tuple[str, ...] = ()
+        self.decided = False
+        self._deciding = threading.Lock()
+
+    def use(self, settings: Settings) -> None:
+        """Go on with other settings. Records that are waiting stay, and so do destinations that are named again."""
+        self.settings = settings
+        self.problems = settings.problems
+        if settings.destinations is not None:
+            self._ship_to(settings.destinations)
+        if settings.strict and self.problems:
+            raise SettingsError("; ".join(self.problems))
+        for problem in self.problems:
+            _log.warning("spanloom: %s", problem)
+
+    def keeps_journal_of(self, settings: Settings) -> bool:
+        """Whether these settings can go on with the journal that is there."""
+        return (settings.journal_home, settings.journal_sync) == (
+            self.settings.journal_home,
+            self.settings.journal_sync,
+        )
+
+    def decide_soon(self) -> None:
+        """Unless someone names destinations within 5 s, it is the embedded store."""
+        if not self.decided:
+            try:
+                threading.Thread(target=self._decide_later, name="spanloom-decide", daemon=True).start()
+            except RuntimeError:  # no thread to be had, or the interpreter is going: flush and exit decide
+                pass
+
+    def decide(self) -> None:
+        """Name the embedded store now, if nobody has named anything else."""
+        if not self.decided:
+            self._ship_to((Local(),))
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Deliver everything; False when something was still pending at the end of the time."""
+        deadline = time.monotonic() + timeout_seconds
+        if not self.journal.state().appended:
+            return True
+        self.decide()
+        synced = self.settings.journal_sync != "power" or self.journal.sync(timeout_seconds)
+        flushed = [shipper.flush(deadline - time.monotonic()) for shipper in self.shippers.values()]
+        return synced and all(flushed)
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Deliver what was adopted from dead processes; whether nothing is left of it."""
+        deadline = time.monotonic() + timeout_seconds
+        pending = True
+        while pending and time.monotonic() < deadline:
+            for shipper in self.shippers.values():
+                shipper.ensure_running()
+            time.sleep(0.01)
+            pending = any(shipper.ledger.pending() for shipper in self.shippers.values())
+        return not pending
+
+    def close(self, timeout_seconds: float) -> None:
+        """Deliver what can be delivered in the time, leave the rest to the journal, and end."""
+        deadline = time.monotonic() + timeout_seconds
+        if self.journal.state().appended:
+            self.decide()
+        for shipper in self.shippers.values():
+            shipper.begin_close(timeout_seconds)
+        for shipper in self.shippers.values():
+            shipper.finish_close()
+        self.journal.close(max(0.05, deadline - time.monotonic()))
+
+    def health(self) -> Health:
+        """The account of every destination, exact at this moment."""
+        state = self.journal.state()
+        place = state.path or "not needed yet"
+        kept = {"disk": place, "background": f"{place} (written within 50 ms)"}.get(state.mode, "in memory")
+        return Health(
+            destinations={shipper.ledger.name: shipper.health() for shipper in self.shippers.values()},
+            not_recorded=Count({**state.rejected, **({} if self.shippers else state.refused)}),
+            journal=f"{kept}; {state.trouble}" if state.trouble else kept,
+            problems=self.problems,
+        )
+
+    def _decide_later(self) -> None:
+        time.sleep(_UNDECIDED_SECONDS)
+        self.decide()
+
+    def _ship_to(self, named: Iterable[Any]) -> None:
+        with self._deciding:
+            destinations = self._built(named)
+            wanted = [destination.dest_id for destination in destinations]
+            for gone in [dest_id for dest_id in self.shippers if dest_id not in wanted]:
+                self.shippers.pop(gone).close(0.0)
+            for destination in destinations:
+                if destination.dest_id not in self.shippers:
+                    self.shippers[destination.dest_id] = self._shipper(destination)
+            self.journal.declare(wanted)
+            self.decided = True
+        self.await_records()
+
+    def await_records(self) -> None:
+        """Have every shipper's thread started by the next record; now, when some are waiting already."""
+        waiting = self.journal.state().appended > 0
+        for shipper in self.shippers.values():
+            if not waiting or not shipper.ensure_running():
+                self.journal.sleepers.append(_Starter(shipper))
+
+    def _shipper(self, destination: Destination) -> Shipper:
+        journal = self.journal
+        own = journal.lane(destination.dest_id, destination.takes)
+        adopted = journal.adopted_lane(destination.dest_id)
+
+        def after_batch() -> None:
+            journal.retire()
+            journal.adopt_soon()
+
+        def when_stopped() -> None:
+            journal.sleepers.append(_Starter(shipper))
+
+        shipper = Shipper(
+            destination, own, adopted,
+            durable=bool(journal.root), after_batch=after_batch, when_stopped=when_stopped,
+        )  # fmt: skip
+        return shipper
+
+    def _built(self, named: Iterable[Any]) -> list[Destination]:
+        built: dict[str, Destination] = {}
+        for item in named:
+            try:
+                chosen = _of_environment(item) if isinstance(item, NamedDestination) else item
+                if not callable(getattr(chosen, "build", None)):
+                    raise SettingsError(
+                        f"{type(chosen).__name__} in destinations is no destination: use one of {', '.join(_CLASSES)}"
+                    )
+                self.problems += chosen.problems
+                destination = chosen.build()
+            except SettingsError as error:
+                self.problems += (str(error),)
+                continue
+            names = [other.name for other in built.values()]
+            if destination.dest_id not in built and destination.name in names:
+                destination.name = f"{destination.name}-{len(names) + 1}"
+            built.setdefault(destination.dest_id, destination)
+        return list(built.values())
+
+
+class _Starter:
+    """Lies among the journal's sleepers in the place of a shipper whose thread has yet to be started."""
+
+    def __init__(self, shipper: Shipper) -> None:
+        self._shipper = shipper
+
+    def ring(self) -> None:
+        """A record has come."""
+        self._shipper.ensure_running()
+
+
+_CLASSES = tuple(sorted(made.__name__ for made in _BY_NAME.values()))
+
+
+def _of_environment(named: NamedDestination) -> Any:
+    try:
+        return _BY_NAME[named.name](**named.arguments)
+    except TypeError:
+        needed = "public_key" if named.name == "lunary" else "url"
+        raise SettingsError(
+            f"SPANLOOM_DESTINATIONS names {named.name!r}, but nothing gives its {needed}: "
+            f"set SPANLOOM_{named.name.upper()}_{needed.upper()}"
+        ) from None
