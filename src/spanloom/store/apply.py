@@ -73,7 +73,11 @@ class _RunRow:
 def prepare(incoming: Incoming) -> Prepared:
     """All that can be done before the file is locked."""
     record = incoming.record
-    payload = encode(record)
+    try:
+        payload = encode(record)
+    except UnicodeEncodeError:  # made by hand: nothing that was decoded can hold a lone surrogate
+        record = _encodable(record)
+        payload = encode(record)
     return Prepared(
         record=record,
         project=clean(incoming.project),
@@ -84,6 +88,25 @@ def prepare(incoming: Incoming) -> Prepared:
         raw=incoming.raw if incoming.raw and incoming.raw != payload else None,
         claims=claims_of(record),
     )
+
+
+def _encodable(record: AnyRecord) -> AnyRecord:
+    """The record with its texts cleaned."""
+
+    def cleaned(value: Any) -> Any:
+        if isinstance(value, str):
+            return clean(value)
+        if isinstance(value, list):
+            return [cleaned(item) for item in value]
+        if isinstance(value, dict):
+            return {cleaned(key): cleaned(item) for key, item in value.items()}
+        if isinstance(value, msgspec.Struct):
+            fields = {name: cleaned(getattr(value, name)) for name in value.__struct_fields__}
+            return msgspec.structs.replace(value, **fields)
+        return value
+
+    made: AnyRecord = cleaned(record)
+    return made
 
 
 class Application:

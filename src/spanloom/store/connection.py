@@ -41,6 +41,7 @@ def open_writer(path: Path, *, busy_seconds: float, scripts: Sequence[str] | Non
         )
         connection.row_factory = sqlite3.Row
         try:
+            retry_busy(lambda: check_identity(connection, path, len(wanted)), busy_seconds)  # before any change to it
             retry_busy(lambda: _settle(connection), busy_seconds)
             retry_busy(lambda: _migrate(connection, path, wanted), busy_seconds)
         except BaseException:
