@@ -32,13 +32,13 @@ _USAGE_NAMES = {
 class Event:
     """``values``: the envelope's fields as Python values, without nulls, named in camelCase; ``contents``: their JSON
     bytes; ``path``: where the event stands; ``received_at``: the ISO timestamp it gets when it has none.
-    ``given_id`` is the event id that it came with, ``made_id`` that or one made from its content."""
+    ``id`` is the event id that it came with, or one made from its content."""
 
-    __slots__ = ("contents", "given_id", "made_id", "path", "received_at", "values")
+    __slots__ = ("contents", "id", "path", "received_at", "values")
 
     def __init__(self, values: dict[str, Any], contents: dict[str, Raw], path: str, received_at: str) -> None:
         self.values, self.contents, self.path, self.received_at = values, contents, path, received_at
-        self.given_id = self.made_id = ""
+        self.id = ""
 
     def wrong(self, name: str, message: str) -> WireError:
         return WireError(message, path=f"{self.path}.{name}")
@@ -114,7 +114,7 @@ class Event:
         if run_id is None:
             raise self.wrong("runId", "missing: every event names its run")
         return {
-            "event_id": self.made_id + suffix,
+            "event_id": self.id + suffix,
             "timestamp": self.timestamp(),
             "run_id": run_id,
             "type": self.loose_text("type"),
@@ -212,7 +212,7 @@ def _feedback_of(event: Event, suffix: str) -> Feedback:
     if feedback is UNSET:
         raise event.wrong("feedback", "missing: an object with thumb or comment")
     return Feedback(
-        event_id=event.made_id + suffix, timestamp=event.timestamp(), run_id=run_id, key=key or None,
+        event_id=event.id + suffix, timestamp=event.timestamp(), run_id=run_id, key=key or None,
         feedback=feedback, overwrite=event.values.get("overwrite") is True,
     )  # fmt: skip
 

@@ -67,20 +67,19 @@ def read_request(request: Request, *, received_at_ns: int | None = None) -> list
 
 
 def _read_item(index: int, raw: Raw, path: str, received_at: str) -> list[Received]:
-    reported = ""
+    reported = event_id = ""
     try:
         raw, path, value = _unwrapped(raw, path)
         run_id = value.get("runId", value.get("run_id"))
         reported = run_id if isinstance(run_id, str) else "" if run_id is None else str(run_id)
+        event_id = value["eventId"] if isinstance(value.get("eventId"), str) else ""
         own = _own_record(raw, value, path)
         if own is not None:
             return [Received(index, reported, own, event_id=own.event_id)]
         event = _event(raw, value, path, received_at)
-        return [
-            Received(index, reported, record, raw=bytes(raw), event_id=event.given_id) for record in records_of(event)
-        ]
+        return [Received(index, reported, record, raw=bytes(raw), event_id=event_id) for record in records_of(event)]
     except WireError as error:
-        return [Received(index, reported, reason=error.message, path=error.path, raw=bytes(raw))]
+        return [Received(index, reported, None, bytes(raw), error.message, error.path, event_id)]
 
 
 def _unwrapped(raw: Raw, path: str) -> tuple[Raw, str, dict[str, Any]]:
@@ -134,8 +133,7 @@ def _event(raw: Raw, value: dict[str, Any], path: str, received_at: str) -> Even
         values.setdefault(_camel(name), values.pop(name))
         contents.setdefault(_camel(name), contents.pop(name))
     event = Event(values, contents, path, received_at)
-    event.given_id = event.text("eventId", MAX_ID_CHARACTERS) or ""
-    event.made_id = event.given_id or _made_id(values)
+    event.id = event.text("eventId", MAX_ID_CHARACTERS) or _made_id(values)
     return event
 
 

@@ -1,0 +1,10 @@
+"""Bytes in: an HTTP server that takes what agents send, keeps it in the store, and reads it back.
+
+    app.py     routes, and the edge where every failure becomes JSON
+    intake.py  who may send, how much, and what became of each event: nothing is acknowledged before it is committed
+    body.py    a request's body, bounded before and after decompression
+    rest.py    runs in the shapes of Lunary's public API
+    server.py  the server itself: `serve` for the command, `Running` inside another program
+
+Needs the extra ``serve`` (Starlette, uvicorn); importing this package alone does not.
+"""

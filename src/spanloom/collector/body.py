@@ -1,0 +1,141 @@
+"""A request's body: read within a time, inflated within a size, refused as soon as it is clear that it must be.
+
+Promises: never holds more than `Limits` allow, whatever lengths the headers claim; raises `Refused` and nothing else
+for what a stranger sends. Must never: trust a Content-Length, or inflate further than the cap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from starlette.requests import ClientDisconnect
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``max_body_bytes`` as sent (Lunary's own limit is 20 MB), ``max_inflated_bytes`` after decompression,
+    ``body_seconds`` for a whole body to arrive, ``max_pending_bytes`` of all bodies being worked on at once. Of a
+    body that is refused, ``max_drained_bytes`` are read and dropped, for ``drain_seconds`` at most."""
+
+    max_body_bytes: int = 20 << 20
+    max_inflated_bytes: int = 64 << 20
+    body_seconds: float = 30.0
+    max_pending_bytes: int = 256 << 20
+    max_drained_bytes: int = 128 << 20
+    drain_seconds: float = 5.0
+
+
+class Refused(Exception):
+    """A request that is answered with ``status`` and ``message`` and not looked at further. ``close``: the rest of
+    its body is not read, so the connection ends with the answer."""
+
+    def __init__(self, status: int, message: str, *, path: str | None = None, close: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.path = path
+        self.close = close
+        self.retry_after_seconds: int | None = 1 if status == 503 else None
+
+
+class Pending:
+    """The bytes of all bodies that are being worked on; a flood is refused instead of kept in memory."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.held_bytes = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Raises Refused (503) when that would be too many."""
+        if self.held_bytes + size_bytes > self._limits.max_pending_bytes:
+            raise Refused(503, "too much is being received at once: send it again later", close=True)
+        self.held_bytes += size_bytes
+
+    def give(self, size_bytes: int) -> None:
+        self.held_bytes -= size_bytes
+
+
+def check_headers(headers: Mapping[str, str], limits: Limits) -> str:
+    """The body's encoding ("" or "gzip", "deflate"); raises Refused (415, 413) by the headers alone."""
+    media = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        shown = media or "none"
+        raise Refused(415, f"content-type is {shown[:100]}: send application/json", close=True)
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+        raise Refused(415, f"content-encoding {encoding[:100]!r} is not read: send gzip or none", close=True)
+    claimed = headers.get("content-length", "")
+    if claimed.isascii() and claimed.isdigit() and (len(claimed) > 12 or int(claimed) > limits.max_body_bytes):
+        raise Refused(413, f"the body is larger than {limits.max_body_bytes} bytes: send smaller batches", close=True)
+    return {"identity": "", "x-gzip": "gzip"}.get(encoding, encoding)
+
+
+async def read(chunks: AsyncIterator[bytes], limits: Limits, pending: Pending) -> bytes:
+    """All of a body, counted in ``pending``. Raises Refused: 413, 408 when it does not come, 503."""
+    parts: list[bytes] = []
+    held_bytes = 0
+
+    async def collect() -> None:
+        nonlocal held_bytes
+        async for chunk in chunks:
+            pending.take(len(chunk))
+            held_bytes += len(chunk)
+            parts.append(chunk)
+            if held_bytes > limits.max_body_bytes:
+                message = f"the body is larger than {limits.max_body_bytes} bytes: send smaller batches"
+                raise Refused(413, message, close=True)
+
+    try:
+        await asyncio.wait_for(collect(), limits.body_seconds)
+    except (TimeoutError, asyncio.TimeoutError):
+        pending.give(held_bytes)
+        raise Refused(408, f"the body did not arrive within {limits.body_seconds:g} s", close=True) from None
+    except BaseException:
+        pending.give(held_bytes)
+        raise
+    return b"".join(parts)
+
+
+async def drain(chunks: AsyncIterator[bytes], limits: Limits) -> None:
+    """Read on and drop it: a client that is still sending sees the answer only then, not a broken connection."""
+
+    async def drop() -> None:
+        left_bytes = limits.max_drained_bytes
+        async for chunk in chunks:
+            left_bytes -= len(chunk)
+            if left_bytes < 0:
+                return
+
+    try:
+        await asyncio.wait_for(drop(), limits.drain_seconds)
+    except (TimeoutError, asyncio.TimeoutError, ClientDisconnect):
+        pass
+
+
+def inflate(body: bytes, encoding: str, limits: Limits) -> bytes:
+    """The body decompressed, all members of a gzip file. Raises Refused: 413 past the cap, 400 when it is damaged."""
+    if not encoding:
+        return body
+    out: list[bytes] = []
+    room = limits.max_inflated_bytes
+    try:
+        while True:
+            member = zlib.decompressobj(31 if encoding == "gzip" else 15)
+            data = member.decompress(body, room + 1)
+            room -= len(data)
+            out.append(data)
+            if room < 0:
+                message = f"the body inflates to more than {limits.max_inflated_bytes} bytes: send smaller batches"
+                raise Refused(413, message)
+            if not member.eof:
+                raise Refused(400, f"the {encoding} body ends too early: send all of it")
+            if not member.unused_data:
+                return b"".join(out)
+            if encoding != "gzip":
+                raise Refused(400, "the deflate body is followed by something else")
+            body = member.unused_data
+    except zlib.error as error:
+        raise Refused(400, f"the body is not {encoding}: {error}") from None

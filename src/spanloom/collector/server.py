@@ -1,0 +1,145 @@
+"""The collector as a server: a command that runs until it is interrupted, or a thread inside another program.
+
+Promises: the address is bound before anything is promised about it, the store is opened before the first request, and
+stopping finishes what is in flight (5 s). Must never: listen beyond this machine without keys.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import uvicorn
+from starlette.routing import BaseRoute
+
+from ..errors import SettingsError, SpanloomError
+from ..store import Retention, Store
+from ..store.reader import Reader
+from .app import create_app
+from .body import Limits
+from .intake import LOOPBACK_HOSTS, Keyless
+
+DEFAULT_PORT = 8321
+_LOOPBACK = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
+_START_SECONDS = 10.0
+_STOP_SECONDS = 10.0
+
+
+class Running:
+    """A collector in a thread of this program::
+
+        with Running(tmp_path / "runs.db") as collector:
+            spanloom.configure(destinations=[spanloom.Collector(collector.url)])
+
+    ``port`` 0 takes any free one. ``hosts`` are names besides localhost that clients may call this server by.
+    ``reader`` reads what it stored; ``routes`` are served behind the same door.
+    """
+
+    def __init__(
+        self,
+        store_path: str | os.PathLike[str],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        limits: Limits | None = None,
+        retention: Retention | None = None,
+        hosts: Sequence[str] = (),
+        routes: Sequence[BaseRoute] = (),
+    ) -> None:
+        self._socket = bind(host, port)
+        try:
+            self.store = Store(Path(store_path), retention=retention, background=True).open()
+        except BaseException:
+            self._socket.close()
+            raise
+        self.reader = Reader(store_path)
+        access = Keyless(LOOPBACK_HOSTS | {name.lower() for name in hosts})
+        app = create_app(self.store, self.reader, access=access, limits=limits, routes=routes)
+        self.server = uvicorn.Server(_config(app))
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://{'[::1]' if ':' in host else '127.0.0.1'}:{self.port}"
+        self._thread: threading.Thread | None = None
+
+    def run(self) -> None:
+        """Serve on this thread until stopped; on the main thread SIGINT and SIGTERM stop it."""
+        try:
+            self.server.run(sockets=[self._socket])
+        finally:
+            self._socket.close()
+            self.reader.close()
+            self.store.close()
+
+    def stop(self) -> None:
+        """Finish what is in flight and end; returns when the thread has ended (or after 10 s)."""
+        self.server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(_STOP_SECONDS)
+
+    def __enter__(self) -> Running:
+        self._thread = threading.Thread(target=self.run, name="spanloom-collector", daemon=True)
+        self._thread.start()
+        deadline = time.monotonic() + _START_SECONDS
+        while not self.server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                self.stop()
+                raise SpanloomError(f"the collector at {self.url} did not start; its log says why")
+            time.sleep(0.005)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = DEFAULT_PORT,
+    store_path: str | os.PathLike[str] = "spanloom.db",
+    *,
+    retention: Retention | None = None,
+    routes: Sequence[BaseRoute] = (),
+) -> None:
+    """Serve until SIGINT or SIGTERM. Says on standard output where it listens and what it writes.
+
+    Raises SettingsError for an address that it may not or cannot listen on, StoreError for a store that it cannot use.
+    """
+    running = Running(store_path, host=host, port=port, retention=retention, routes=routes)
+    print(f"collecting at {running.url} into {running.store.path} (Ctrl-C ends it)", flush=True)
+    try:
+        running.run()
+    except KeyboardInterrupt:
+        pass
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket on the loopback interface. Raises SettingsError naming the address and the cure."""
+    family = _LOOPBACK.get(host.lower().strip("[]"))
+    if family is None:
+        raise SettingsError(
+            f"host={host!r}: without keys the collector listens on this machine alone: use 127.0.0.1, localhost or ::1"
+        )
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", port))
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}; choose another port") from None
+    return listening
+
+
+def _config(app: object) -> uvicorn.Config:
+    """h11 because it refuses ambiguous framing; no access log because paths and keys do not belong in one."""
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=5, limit_concurrency=1000,
+        h11_max_incomplete_event_size=32 << 10,
+    )  # fmt: skip
