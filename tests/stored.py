@@ -114,6 +114,8 @@ def trees(home: Path) -> list[Node]:
     """Every tree in the store of this home, oldest first, after the journals of dead processes were taken in."""
     run_program(home, "-m", "spanloom", "runs")
     roots: dict[str, Node] = {}
+    if not (home / "local.db").exists():  # nothing was recorded there
+        return []
     with Reader(home / "local.db") as reader:
         for run in reversed(reader.runs(RunFilter(), limit=200).runs):
             for root in reader.tree(run.id).roots:

@@ -18,7 +18,7 @@ def programs() -> dict[str, str]:
     """Every fenced Python block by the heading above it; a second one below the same heading has ``2`` added."""
     found: dict[str, str] = {}
     heading = ""
-    for match in re.finditer(r"^#+ (.+)$|^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+    for match in re.finditer(r"^#+ ([^\n]+)$|^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
         if match[1]:
             heading = match[1]
         else:
