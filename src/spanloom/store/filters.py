@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from . import search
+from .merge import clean
 from .values import RunFilter
 
 _CONDITIONS = {
@@ -57,16 +58,16 @@ def runs_query(
         value = getattr(wanted, field)
         if value is not None:
             where.append(condition)
-            values.append(value)
+            values.append(clean(value) if isinstance(value, str) else value)
     if wanted.types is not None:
         where.append(f"runs.type in ({', '.join('?' * len(wanted.types))})")
-        values += wanted.types
+        values += map(clean, wanted.types)
     if wanted.tag is not None:
         where.append("instr(runs.tags, ?)")
-        values.append(msgspec.json.encode(wanted.tag).decode())
+        values.append(msgspec.json.encode(clean(wanted.tag)).decode())
     if wanted.thumb is not None:
         where.append("instr(runs.feedback, ?)")
-        values.append(f'"thumb":{msgspec.json.encode(wanted.thumb).decode()}')
+        values.append(f'"thumb":{msgspec.json.encode(clean(wanted.thumb)).decode()}')
     if wanted.top:
         where.append(_TOP)
     source, by = "runs", _ORDERS[order]
@@ -80,7 +81,7 @@ def runs_query(
             by = "run_text.rowid" if order == "received" else by
         else:
             where.append(_SCAN)
-            values += [f"%{_escaped(wanted.text)}%"] * 3
+            values += [f"%{_escaped(clean(wanted.text))}%"] * 3
     if after is not None and order == "received":
         where.append(f"{by} {'<' if descending else '>'} ?")
         values.append(after)

@@ -14,7 +14,7 @@ from .values import Pruned, Retention
 
 _STEP_RUNS = 50
 _STEP_EVENTS = 2000
-_STEP_PAGES = 500
+_STEP_PAGES = 200
 _Q = sql.queries("pruning.sql")
 _LOOSE = {"feedback": "forget_loose_feedback", "action": "forget_loose_usage", "outcome": "forget_loose_usage",
           "client_report": "forget_loose_losses"}  # fmt: skip
@@ -69,7 +69,9 @@ def live_bytes(connection: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
-def give_back(connection: sqlite3.Connection) -> None:
-    """Give some free pages back to the disk, outside a transaction of the caller's."""
+def give_back(connection: sqlite3.Connection) -> int:
+    """Give some free pages back to the disk, outside a transaction of the caller's; returns how many are left."""
     if connection.execute("pragma freelist_count").fetchone()[0]:
-        connection.execute(f"pragma incremental_vacuum({_STEP_PAGES})").fetchall()
+        # By executescript, because execute ends this statement after its first page.
+        connection.executescript(f"pragma incremental_vacuum({_STEP_PAGES});")
+    return int(connection.execute("pragma freelist_count").fetchone()[0])

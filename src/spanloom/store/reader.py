@@ -19,7 +19,7 @@ from .columns import run_of
 from .connection import MIGRATIONS, quarantined
 from .contents import content_of
 from .filters import runs_query
-from .merge import merge_feedback
+from .merge import clean, merge_feedback
 from .reading import Connections
 from .values import (
     DEFAULT_PROJECT,
@@ -114,6 +114,7 @@ class Reader:
 
         Ids made by Spanloom begin with their time, so that it is the end that tells them apart.
         """
+        text = clean(text)
         if not text:
             return []
         with self._connections.snapshot() as connection:
@@ -161,14 +162,14 @@ class Reader:
     def related(self, run_id: str, *, max_runs: int = 2000, project: str = DEFAULT_PROJECT) -> list[Run]:
         """This run and all below it, parents before children."""
         with self._connections.snapshot() as connection:
-            values = {"project": _project_id(connection, project), "top": run_id, "most": max_runs}
+            values = {"project": _project_id(connection, project), "top": clean(run_id), "most": max_runs}
             return [run_of(row, project) for row in connection.execute(_Q["below"], values)]
 
     def feedback(self, run_id: str, *, project: str = DEFAULT_PROJECT) -> list[FeedbackEntry]:
         """Every feedback event for this run, by its id or its key, in order of arrival. `Run.feedback` merges them."""
         with self._connections.snapshot() as connection:
             row = _run_row(connection, run_id, project)
-            values = {"project": _project_id(connection, project), "run_id": run_id, "most": _MOST,
+            values = {"project": _project_id(connection, project), "run_id": clean(run_id), "most": _MOST,
                       "user_key": row["user_key"] if row else None}  # fmt: skip
             return [_feedback_entry(found) for found in connection.execute(_Q["feedback_events"], values)]
 
@@ -190,7 +191,7 @@ class Reader:
             values = {"project": _project_id(connection, project), "kind": kind, "name": name, "customer": customer,
                       "run_id": run_id, "since_us": since_us, "until_us": until_us, "most": max(1, min(limit, _MOST)),
                       "before": (1 << 62) if before is None else before}  # fmt: skip
-            return [_usage_row(row) for row in connection.execute(_Q["usage_events"], values)]
+            return [_usage_row(row) for row in connection.execute(_Q["usage_events"], _cleaned(values))]
 
     def usage_sums(
         self,
@@ -204,7 +205,7 @@ class Reader:
         with self._connections.snapshot() as connection:
             values = {"project": _project_id(connection, project), "customer": customer, "since_us": since_us,
                       "until_us": until_us, "most": _MOST}  # fmt: skip
-            return [UsageSum(**dict(row)) for row in connection.execute(_Q["usage_sums"], values)]
+            return [UsageSum(**dict(row)) for row in connection.execute(_Q["usage_sums"], _cleaned(values))]
 
     def model_sums(
         self, *, since_us: int | None = None, until_us: int | None = None, project: str = DEFAULT_PROJECT
@@ -247,12 +248,18 @@ class Reader:
 
 
 def _project_id(connection: sqlite3.Connection, project: str) -> int | None:
-    row = connection.execute(_Q["project_id"], (project,)).fetchone()
+    row = connection.execute(_Q["project_id"], (clean(project),)).fetchone()
     return row["id"] if row else None
 
 
+def _cleaned(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: clean(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
 def _run_row(connection: sqlite3.Connection, run_id: str, project: str) -> sqlite3.Row | None:
-    found: sqlite3.Row | None = connection.execute(_Q["run"], (_project_id(connection, project), run_id)).fetchone()
+    found: sqlite3.Row | None = connection.execute(
+        _Q["run"], (_project_id(connection, project), clean(run_id))
+    ).fetchone()
     return found
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from . import sql
 from .columns import run_of
+from .merge import clean
 from .values import Run, Tree, TreeNode
 
 MOST_LEVELS = 200
@@ -46,7 +47,7 @@ class Planter:
 
     def plant(self, asked: str) -> Tree:
         """The tree that the asked run is in; without roots when there is no such run."""
-        path = self._path_up(asked)
+        path = self._path_up(clean(asked))
         if not path:
             return Tree(asked=asked, roots=[])
         top = path[-1]

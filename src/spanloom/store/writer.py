@@ -241,7 +241,8 @@ class Store:
             self._work.set()
         elif self.retention is not None and time.monotonic() >= self._next_prune and self._connection is not None:
             with suppress(StoreError):  # the batch is stored; pruning can wait
-                more = self._prune_step(self.retention).runs > 0
+                step, free_pages = self._prune_step(self.retention)
+                more = step.runs or step.events or free_pages
                 self._next_prune = time.monotonic() + (1.0 if more else _PRUNE_EVERY_SECONDS)
 
     def _tend(self) -> None:
@@ -283,21 +284,21 @@ class Store:
         runs = events = 0
         while True:
             with self._lock:
-                step = self._prune_step(keep)
+                step, free_pages = self._prune_step(keep)
             runs, events = runs + step.runs, events + step.events
-            if not step.runs and not step.events:
+            if not step.runs and not step.events and not free_pages:
                 return Pruned(runs, events, step.size_bytes)
-            time.sleep(0.001)
+            time.sleep(0.001)  # let a waiting writer have the lock
 
-    def _prune_step(self, keep: Retention) -> Pruned:
+    def _prune_step(self, keep: Retention) -> tuple[Pruned, int]:
+        """What one step removed, and how many pages are still to be given back to the disk."""
         with translated(self.path):
             self._ready()
             now_us, searchable = self._now_us(), self._searchable
             step = self._in_transaction(
                 lambda connection: prune.step(connection, keep, now_us, searchable), self._busy_seconds
             )
-            retry_busy(lambda: prune.give_back(self._ready()), self._busy_seconds)
-            return step
+            return step, retry_busy(lambda: prune.give_back(self._ready()), self._busy_seconds)
 
     def _in_transaction(self, action: Callable[[sqlite3.Connection], _T], patience_seconds: float) -> _T:
         connection = self._ready()
