@@ -218,6 +218,20 @@ def test_any_order_of_records_gives_the_servers_order() -> None:
         ]  # fmt: skip
 
 
+def test_what_happened_in_one_millisecond_keeps_its_order() -> None:
+    """An end stays before the start that followed it microseconds later: the server sorts stably by milliseconds."""
+    batch: list[AnyRecord] = [
+        end("llm", "2026-01-31T12:00:00.001100Z"), start("tool", "2026-01-31T12:00:00.001200Z"),
+        end("tool", "2026-01-31T12:00:00.001300Z"), start("next", "2026-01-31T12:00:00.001400Z"),
+    ]  # fmt: skip
+    for shuffled in itertools.permutations(batch):
+        events = sent(*shuffled)
+        assert [(event["event"], event["runId"]) for event in events] == [
+            ("end", "llm"), ("start", "tool"), ("end", "tool"), ("start", "next"),
+        ]  # fmt: skip
+        assert {event["timestamp"] for event in events} == {"2026-01-31T12:00:00.001Z"}
+
+
 def test_a_child_from_a_skewed_clock_never_starts_before_its_parent() -> None:
     """The server would stall for 5 s and lose the link: the child is moved to its parent's start, its end with it."""
     events = sent(start("child", at(1), parent_run_id="root"), end("child", at(2)), start("root", at(7)))

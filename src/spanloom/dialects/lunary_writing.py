@@ -117,47 +117,48 @@ def _call(bodies: list[bytes], indexes: list[int], options: Options) -> Call:
 def _in_order(records: Sequence[AnyRecord]) -> list[tuple[int, AnyRecord, str]]:
     """(place in the batch, record, timestamp in milliseconds), as the server must see them.
 
-    By time; at equal milliseconds starts and chats before ends before feedback, and parents before children. A start
-    that a skewed clock puts before its parent's is moved to it, or the server would stall 5 s and lose the link.
+    By time in microseconds, which tells apart what happened in one millisecond (the server keeps the order of equal
+    timestamps); on ties starts and chats before ends before feedback, and parents before children. A start that a
+    skewed clock puts before its parent's is moved to it, or the server would stall 5 s and lose the link.
     """
     opened: dict[str, tuple[str, str | None]] = {}
     for record in records:
         if isinstance(record, RunStart | Chat):
-            stamp = _milliseconds(record.timestamp)
+            moment = _microseconds(record.timestamp)
             known = opened.get(record.run_id)
-            if known is None or stamp < known[0]:
-                opened[record.run_id] = (stamp, record.parent_run_id)
+            if known is None or moment < known[0]:
+                opened[record.run_id] = (moment, record.parent_run_id)
     rows = []
     for index, record in enumerate(records):
         if refusal(record) is not None:
             continue
-        stamp, depth = _placed(record, opened)
+        moment, depth = _placed(record, opened)
         phase = 0 if isinstance(record, RunStart | Chat) else 1 if isinstance(record, RunEnd) else 2
-        rows.append((stamp, phase, -depth if phase else depth, record.timestamp, index))
+        rows.append((moment, phase, -depth if phase else depth, index))
     rows.sort()
-    return [(row[4], records[row[4]], row[0]) for row in rows]
+    return [(index, records[index], moment[:23] + "Z") for moment, _, _, index in rows]
 
 
 def _placed(record: AnyRecord, opened: dict[str, tuple[str, str | None]]) -> tuple[str, int]:
     """The record's time, not before its ancestors opened, and its depth below the oldest ancestor in the batch."""
-    stamp, depth = _milliseconds(record.timestamp), 0
+    moment, depth = _microseconds(record.timestamp), 0
     above: str | None = record.run_id if isinstance(record, RunRecord | Feedback) else None
     seen: set[str] = set()
     while above is not None and above in opened and above not in seen:
         seen.add(above)
         opened_at, above = opened[above]
-        stamp, depth = max(stamp, opened_at), depth + 1
-    return stamp, depth
+        moment, depth = max(moment, opened_at), depth + 1
+    return moment, depth
 
 
-def _milliseconds(timestamp: str) -> str:
-    """Our 27 characters cut to 24; anything else is read first (and a record is never lost to its timestamp)."""
-    if len(timestamp) != 27 or timestamp[26] != "Z":
-        try:
-            timestamp = iso(parse_iso_us(timestamp) * 1000)
-        except ValueError:
-            timestamp = iso(0)
-    return timestamp[:23] + "Z"
+def _microseconds(timestamp: str) -> str:
+    """Our 27 characters as they are; anything else is read first (and a record is never lost to its timestamp)."""
+    if len(timestamp) == 27 and timestamp[26] == "Z":
+        return timestamp
+    try:
+        return iso(parse_iso_us(timestamp) * 1000)
+    except ValueError:
+        return iso(0)
 
 
 # -- form ----------------------------------------------------------------------------------------------------------
