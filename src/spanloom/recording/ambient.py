@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
-from contextvars_extras import ContextVarsRegistry
+from contextvars_extras import ContextVarsRegistry  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from .run import Parent
@@ -65,7 +65,7 @@ class Ambient:
 NOTHING = Ambient()
 
 
-class _Surroundings(ContextVarsRegistry):
+class _Surroundings(ContextVarsRegistry):  # type: ignore[misc]
     _registry_allocate_on_setattr = False
     ambient: Ambient = NOTHING
 
@@ -73,5 +73,9 @@ class _Surroundings(ContextVarsRegistry):
 # The hot path reads the variable underneath: 16 ns, where the registry takes 187.
 ambient_var: ContextVar[Ambient] = cast(Any, _Surroundings).__dict__["ambient"].context_var
 
-# A live run, a parent elsewhere, or OFF. Unset or None: outside any run.
-current_var: ContextVar[Parent | None] = ContextVar("spanloom_current")
+# Stands for "outside any run". Full while recording is on and empty while it is off: wrapt looks at its truth, in C,
+# before it calls our wrapper at all, so that a decorated call costs 57 ns when nothing is recorded (550 otherwise).
+OUTSIDE: list[bool] = []
+
+# A live run, a parent elsewhere, OFF, or OUTSIDE.
+current_var: ContextVar[Parent] = ContextVar("spanloom_current", default=OUTSIDE)

@@ -63,9 +63,15 @@ class Parameters:
             if parameter.default is not parameter.empty:
                 self.defaults[parameter.name] = parameter.default
 
+    def names(self) -> list[str]:
+        """All names that an argument can be bound to."""
+        return [*self.positional, *self.keyword_only, *filter(None, (self.varargs, self.varkw))]
+
     def fits(self, args: Arguments, kwargs: dict[str, Any], instance: Any) -> bool:
         """Whether the call surely binds; False when that takes a closer look."""
-        if kwargs or self.varkw or self.varargs or self.keyword_only or not self.known or self.shifts is (instance is not None):  # fmt: skip
+        if kwargs or self.varkw or self.varargs or self.keyword_only or not self.known:
+            return False
+        if self.shifts and instance is not None:
             return False
         count = len(args) - (self.free if instance is None else 0)
         return len(self.positional) - len(self.defaults) <= count <= len(self.positional)
@@ -87,12 +93,19 @@ def compile_bind(parameters: Parameters, capture: bool | tuple[str, ...], always
         return None
     if not parameters.known:
         return _unknown_signature
-    names = [*parameters.positional, *parameters.keyword_only]
-    several = len(names) + bool(parameters.varargs) + bool(parameters.varkw)
-    if capture is True and not always_mapping and several <= 1 and not parameters.varargs and not parameters.varkw:
-        return _sole(parameters, names[0]) if names else None
+    if capture is True and not always_mapping and not parameters.names():
+        return None
+    if capture is True and (name := sole_name(parameters, always_mapping)):
+        return _sole(parameters, name)
     bind = _mapping(parameters)
     return bind if capture is True else _only(bind, capture)
+
+
+def sole_name(parameters: Parameters, always_mapping: bool) -> str:
+    """The name of the only argument, if its value alone is the input; else ""."""
+    names = parameters.names()
+    plain = not (parameters.varargs or parameters.varkw)
+    return names[0] if len(names) == 1 and plain and not always_mapping else ""
 
 
 def _sole(parameters: Parameters, name: str) -> Bind:

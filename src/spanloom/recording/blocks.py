@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import UsageError
-from .ambient import NOTHING, Ambient, ambient_var, current_var
+from .ambient import Ambient, ambient_var, current_var
 from .compose import members_of, object_of, texts_of
 from .edge import OFF, direct, failed, wrong_argument
 from .late import checked_tags, shown
@@ -23,11 +23,10 @@ from .recorder import Recorder, live
 class Block:
     """A context manager, sync and async, that sets a context variable and puts back what was there."""
 
-    __slots__ = ("_entered", "_outside", "_variable")
+    __slots__ = ("_entered", "_variable")
 
-    def __init__(self, variable: ContextVar[Any], outside: Any = None) -> None:
+    def __init__(self, variable: ContextVar[Any]) -> None:
         self._variable = variable
-        self._outside = outside  # what stands for "never set"
         self._entered: list[tuple[Any, Any]] = []  # (what we set, what was there), innermost last
 
     def _inner(self) -> Any:
@@ -35,14 +34,14 @@ class Block:
         return OFF
 
     def __enter__(self) -> None:
-        ours, before = self._inner(), self._variable.get(self._outside)
+        ours, before = self._inner(), self._variable.get()
         self._entered.append((ours, before))
         self._variable.set(ours)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        here = self._variable.get(self._outside)
+        here = self._variable.get()
         # Entered by several tasks at once, the pair that is set here is the one to take back.
         for index in range(len(self._entered) - 1, -1, -1):
             ours, before = self._entered[index]
@@ -68,7 +67,7 @@ class AmbientBlock(Block):
     __slots__ = ("_given",)
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        super().__init__(ambient_var, NOTHING)
+        super().__init__(ambient_var)
         self._given = given
 
     def _inner(self) -> Ambient:

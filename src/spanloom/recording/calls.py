@@ -32,7 +32,7 @@ def plain_call(plan: Plan) -> Wrapper:
             run = begin(plan, instance, args, kwargs)
         if run is None:
             return wrapped(*args, **kwargs)
-        previous = _get(None)
+        previous = _get()
         try:
             _set(run)
             result = wrapped(*args, **kwargs)
@@ -40,7 +40,7 @@ def plain_call(plan: Plan) -> Wrapper:
             finish_failed(plan, run, error)
             raise
         finally:
-            if _get(None) is run:
+            if _get() is run:
                 _set(previous)
         if reduces and is_stream(result):
             return watch(plan, run, result)
@@ -78,7 +78,7 @@ async def _drive(
         run = begin(plan, instance, args, kwargs)
     if run is None:
         return await (wrapped(*args, **kwargs) if made is None else made)
-    previous = _get(None)
+    previous = _get()
     try:
         _set(run)
         result = await (wrapped(*args, **kwargs) if made is None else made)
@@ -86,7 +86,7 @@ async def _drive(
         finish_failed(plan, run, error)
         raise
     finally:
-        if _get(None) is run:
+        if _get() is run:
             _set(previous)
     if plan.options.reduce is not None and is_stream(result):
         return watch(plan, run, result)

@@ -68,7 +68,8 @@ def traced_instance(cls: type, plan: Plan, args: tuple[Any, ...], kwargs: dict[s
 
 
 def _is_made_by_new(cls: Any) -> bool:
-    return cls.__init__ is object.__init__ and cls.__new__ is not object.__new__
+    plain: Any = object  # mypy compares the overloads of these otherwise
+    return cls.__init__ is plain.__init__ and cls.__new__ is not plain.__new__
 
 
 def _signature(cls: Any) -> inspect.Signature | None:
@@ -91,7 +92,7 @@ def _recorded_init(cls: Any, plan: Plan) -> Callable[..., None]:
         if run is None:
             call_original(self, *args, **kwargs)
             return
-        previous = current_var.get(None)
+        previous = current_var.get()
         try:
             current_var.set(run)
             call_original(self, *args, **kwargs)
@@ -99,7 +100,7 @@ def _recorded_init(cls: Any, plan: Plan) -> Callable[..., None]:
             finish_failed(plan, run, error)
             raise
         finally:
-            if current_var.get(None) is run:
+            if current_var.get() is run:
                 current_var.set(previous)
         finish(plan, run, self)
 
@@ -113,7 +114,7 @@ def _inherited_init(cls: Any) -> Callable[..., None]:
     def inherited(self: Any, /, *args: Any, **kwargs: Any) -> None:
         init = super(cls, self).__init__
         if getattr(init, "__objclass__", None) is object:
-            if (args or kwargs) and type(self).__new__ is object.__new__:
+            if (args or kwargs) and getattr(type(self), "__new__", None) is object.__new__:
                 raise TypeError(f"{type(self).__name__}() takes no arguments")
             return  # with a __new__ of its own, object's __init__ takes and ignores its arguments
         init(*args, **kwargs)
@@ -133,7 +134,7 @@ def _recorded_new(cls: Any, plan: Plan) -> Callable[..., Any]:
         run = _begin(plan, made, args, kwargs)
         if run is None:
             return new(made, *args, **kwargs)
-        previous = current_var.get(None)
+        previous = current_var.get()
         try:
             current_var.set(run)
             instance = new(made, *args, **kwargs)
@@ -141,7 +142,7 @@ def _recorded_new(cls: Any, plan: Plan) -> Callable[..., Any]:
             finish_failed(plan, run, error)
             raise
         finally:
-            if current_var.get(None) is run:
+            if current_var.get() is run:
                 current_var.set(previous)
         finish(plan, run, instance)
         return instance

@@ -125,7 +125,7 @@ def thread(
 @direct(lambda: INERT_CHAT)
 def _open_chat(thread: Thread, message: Any) -> Chat:
     recorder = live()
-    if recorder is None or current_var.get(None) is OFF or not thread.id:
+    if recorder is None or current_var.get() is OFF or not thread.id:
         return INERT_CHAT
     ambient = ambient_var.get().within(thread=json_text(thread.id))
     now_ns = recorder.clock.root_now_ns()

@@ -18,7 +18,7 @@ import wrapt
 
 from ..errors import UsageError
 from ..records import RUN_TYPES
-from .ambient import ambient_var, current_var
+from .ambient import OUTSIDE, ambient_var, current_var
 from .calls import Wrapper, coroutine_call, plain_call
 from .classes import decorate_class, plan_of_class, traced_instance
 from .edge import OFF, direct, failed, wrong_argument
@@ -27,16 +27,15 @@ from .late import shown
 from .opening import open_run, write_start
 from .options import Options, read_options
 from .plan import Plan, begin, input_content, start_members
-from .recorder import gate, live
+from .recorder import live
 from .run import INERT, Run, end_block
 
 F = TypeVar("F", bound="Callable[..., Any] | staticmethod[..., Any] | classmethod[Any, ..., Any]")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Falsy where nothing is recorded: inside `disabled()` (OFF), and outside any run while recording is off (the empty
-# gate). wrapt asks it in C before it calls our wrapper.
-_is_on: Any = functools.partial(current_var.get, gate)  # type: ignore[arg-type]
+# Falsy where nothing is recorded: inside `disabled()` (OFF), and outside any run while recording is off (OUTSIDE).
+_is_on: Any = current_var.get
 
 
 class _Bound(wrapt.BoundFunctionWrapper):  # type: ignore[type-arg]
@@ -116,7 +115,7 @@ def _name_of(function: Any) -> str:
 def _wrapper_for(function: Any, plan: Plan) -> Wrapper:
     callables = [function]
     if not inspect.isroutine(function) and not isinstance(function, functools.partial):
-        callables.append(getattr(type(function), "__call__", None))
+        callables.append(getattr(type(function), "__call__", None))  # noqa: B004 - its kind is asked, not whether
     for candidate in callables:
         if inspect.isasyncgenfunction(candidate):
             return async_generator_call(plan)
@@ -150,19 +149,19 @@ class Opener:
         run = _open(self._type, self._options)
         if run is not INERT:
             run._opener = self
-            run._previous = current_var.get(None)
+            run._previous = current_var.get()
             current_var.set(run)
         return run
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        run = current_var.get(None)
+        run = current_var.get()
         while isinstance(run, Run) and getattr(run, "_opener", None) is not self:
-            run = getattr(run, "_previous", None)  # someone left a run of theirs current inside
+            run = getattr(run, "_previous", OUTSIDE)  # someone left a run of theirs current inside
         if isinstance(run, Run):
             run._opener = None
-            if current_var.get(None) is not run:
+            if current_var.get() is not run:
                 current_var.set(run)
             run.leave()
             end_block(run, error, self._options.ignore)
@@ -180,7 +179,7 @@ def _open(type_: str, options: Options) -> Run:
     """A run by hand or by a block, its start written; the inert run where nothing is recorded."""
     try:
         recorder = live()
-        parent = current_var.get(None)
+        parent = current_var.get()
         if recorder is None or parent is OFF:
             return INERT
         ambient = ambient_var.get()
@@ -265,11 +264,13 @@ def start(type: str, name: str | None = None, **options: Any) -> Run:
 
 
 @overload
-def traced(function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, tuple[T, Run]]: ...  # fmt: skip  # noqa: E501
+def traced(  # type: ignore[overload-overlap]  # a function that returns a coroutine counts as a coroutine function
+    function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+) -> Coroutine[Any, Any, tuple[T, Run]]: ...
 
 
 @overload
-def traced(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, Run]: ...
+def traced(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> tuple[T, Run]: ...
 
 
 def traced(function: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -278,10 +279,10 @@ def traced(function: Any, /, *args: Any, **kwargs: Any) -> Any:
     The run is the inert one where nothing is recorded, or when ``function`` is not decorated.
     """
     if isinstance(function, type):
-        plan = plan_of_class(function)
-        if plan is None:
+        class_plan = plan_of_class(function)
+        if class_plan is None:
             return function(*args, **kwargs), INERT
-        made, run = traced_instance(function, plan, args, kwargs)
+        made, run = traced_instance(function, class_plan, args, kwargs)
         return made, run or INERT
     if not isinstance(function, (Decorated, _Bound)):
         return _with_inert(function, args, kwargs)

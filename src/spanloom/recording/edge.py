@@ -72,8 +72,8 @@ def nothing() -> None:
 
 def call_hook(name: str, hook: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
     """Whether a user's hook worked, and what it returned. Nothing is recorded inside it."""
-    previous = current_var.get(None)
-    current_var.set(OFF)  # type: ignore[arg-type]
+    previous = current_var.get()
+    current_var.set(OFF)
     try:
         return True, hook(*args)
     except Exception as error:

@@ -35,7 +35,7 @@ def feedback(
     ``overwrite``. Wrong arguments raise UsageError when strict; otherwise they are counted.
     """
     recorder = live()
-    if recorder is None or current_var.get(None) is OFF:
+    if recorder is None or current_var.get() is OFF:
         return
     if run_id is not None and not isinstance(run_id, str):
         run_id = getattr(run_id, "id", run_id)

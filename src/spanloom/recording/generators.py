@@ -74,7 +74,7 @@ def _drive(
     sent: Any = None
     thrown: BaseException | None = None
     while True:
-        previous = _get(None)
+        previous = _get()
         try:
             _set(run)
             item = body.send(sent) if thrown is None else body.throw(thrown)
@@ -86,7 +86,7 @@ def _drive(
             raise
         finally:
             thrown = None
-            if _get(None) is run:
+            if _get() is run:
                 _set(previous)
         tally.add(item)
         try:
@@ -107,7 +107,7 @@ async def _drive_async(
     step: Any = _first_step(body)
     thrown: BaseException | None = None
     while True:
-        previous = _get(None)
+        previous = _get()
         try:
             if run is not None:
                 _set(run)
@@ -123,7 +123,7 @@ async def _drive_async(
         finally:
             thrown = None
             step = None
-            if run is not None and _get(None) is run:
+            if run is not None and _get() is run:
                 _set(previous)
         if tally is not None:
             tally.add(item)

@@ -105,7 +105,7 @@ def chosen(trace_hex_or_id: str, sample: float) -> bool:
 
 
 def json_text(text: str) -> str:
-    """An id or a name as a JSON string: at most 512 characters, NUL and lone surrogates replaced as the encoder does."""
+    """An id or a name as a JSON string: at most 512 characters, NUL and lone surrogates replaced."""
     if len(text) > 512:
         text = text[:512]
     if "\0" in text:

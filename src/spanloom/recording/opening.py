@@ -10,22 +10,22 @@ from typing import Any
 
 from ..clock import is_run_id, iso
 from ..errors import UsageError
-from .ambient import Ambient, current_var
+from .ambient import Ambient
 from .compose import Label, start_record
-from .edge import OFF
 from .late import shown
 from .lineage import Remote, Trace, chosen, json_text, remote_parent
 from .recorder import Recorder
-from .run import INERT, InertRun, Run
+from .run import InertRun, Run
 
 Elsewhere = Run | Remote | None
+Surrounding = Run | Remote | list[bool] | None
 
 
-def open_run(recorder: Recorder, label: Label, parent: Elsewhere, ambient: Ambient, kind: type[Run] = Run) -> Run:
-    """A run under ``parent`` (None: a root, unless the process has a parent elsewhere). Writes no record."""
+def open_run(recorder: Recorder, label: Label, parent: Surrounding, ambient: Ambient, kind: type[Run] = Run) -> Run:
+    """A run under ``parent`` (OUTSIDE: a root, unless the process has a parent elsewhere). Writes no record."""
     scope = None
-    if parent is None and recorder.origin is not None:
-        parent = recorder.origin()
+    if isinstance(parent, list):  # OUTSIDE
+        parent = recorder.origin() if recorder.origin is not None else None
     if isinstance(parent, Run):
         trace = parent._trace
         now_ns = recorder.monotonic_ns() + trace.offset_ns
@@ -78,15 +78,3 @@ def parent_of(value: Any) -> Elsewhere:
         if parent is not None:
             return parent
     raise UsageError(f"parent={shown(value)}: must be a Run, a run id (a UUID), or a W3C traceparent")
-
-
-def surrounding() -> Run | Remote | None:
-    """The run, or the parent elsewhere, that is current here; None outside any and where nothing is recorded."""
-    found = current_var.get(None)
-    return None if found is OFF else found  # type: ignore[return-value]
-
-
-def current_run() -> Run:
-    """The run that this code is part of. Never None: outside any run, or when off, the inert run (false, id "")."""
-    found = current_var.get(None)
-    return found if isinstance(found, Run) else INERT

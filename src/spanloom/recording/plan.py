@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import UsageError
 from .ambient import Ambient, ambient_var, current_var
-from .binding import Parameters, compile_bind
+from .binding import Parameters, compile_bind, sole_name
 from .closing import close, close_failed
 from .compose import label, members_of, object_of, texts_of
 from .edge import OFF, call_hook, failed, wrong_argument
@@ -31,7 +31,10 @@ _OUTPUT = ("output",)
 class Plan:
     """How one decorated function, or one opened block, is recorded."""
 
-    __slots__ = ("_rendered", "bind", "ignore", "keeps_output", "label", "options", "parameters", "parent", "process_output")  # fmt: skip
+    __slots__ = (
+        "_rendered", "_sole", "_telling", "bind", "ignore", "keeps_output", "label", "options", "parameters", "parent",
+        "process_output",
+    )  # fmt: skip
 
     def __init__(self, type_: str, name: str, options: Options, function: Any = None) -> None:
         self.label = label(type_, name)
@@ -42,19 +45,22 @@ class Plan:
         self.keeps_output = options.capture_output
         self.parameters = Parameters(function) if function is not None else None
         self.bind = None
+        self._sole = ""
         if self.parameters is not None:
+            if options.capture_input is True:
+                self._sole = sole_name(self.parameters, type_ in MAPPED_TYPES)
             self.bind = compile_bind(self.parameters, options.capture_input, type_ in MAPPED_TYPES)
             self._check_names(options.capture_input)
         self._rendered: tuple[Recorder | None, Ambient | None, str] = (None, None, "")
+        self._telling: tuple[Recorder | None, bool] = (None, False)
 
     def _check_names(self, capture: bool | tuple[str, ...]) -> None:
         parameters = self.parameters
         if parameters is None or isinstance(capture, bool) or parameters.varkw or not parameters.known:
             return
-        names = [*parameters.positional, *parameters.keyword_only, parameters.varargs]
         for name in capture:
-            if name not in names:
-                known = ", ".join(filter(None, names)) or "none"
+            if name not in parameters.names():
+                known = ", ".join(parameters.names()) or "none"
                 error = UsageError(f"capture_input: {self.label.name} has no argument {name!r}; it has {known}")
                 wrong_argument(error, self.label.type)
 
@@ -65,6 +71,16 @@ class Plan:
             members = start_members(recorder, ambient, self.options)
             self._rendered = (recorder, ambient, members)
         return members
+
+    def named(self, recorder: Recorder, value: Any) -> Any:
+        """The sole argument's value as it is recorded: itself, or beneath its name if that name is one that redaction
+        goes by (``password``), and would be lost otherwise."""
+        known_recorder, telling = self._telling
+        if known_recorder is not recorder:
+            probe = {self._sole: "correct horse"}
+            telling = recorder.encoder.snapshot(probe) != f'{{{json_text(self._sole)}:"correct horse"}}'.encode()
+            self._telling = (recorder, telling)
+        return {self._sole: value} if telling else value
 
 
 def start_members(recorder: Recorder, ambient: Ambient, options: Options) -> str:
@@ -94,7 +110,7 @@ def begin(plan: Plan, instance: Any, args: tuple[Any, ...], kwargs: dict[str, An
     """Open the run of a decorated call; None when nothing is to be recorded."""
     try:
         recorder = seat.live or live()
-        parent = current_var.get(None)
+        parent = current_var.get()
         if recorder is None or parent is OFF:
             return None
         ambient = ambient_var.get()
@@ -102,7 +118,10 @@ def begin(plan: Plan, instance: Any, args: tuple[Any, ...], kwargs: dict[str, An
         if run._trace.sampled:
             content = None
             if plan.bind is not None and recorder.capture_content:
-                content = input_content(plan, recorder, plan.bind(instance, args, kwargs))
+                value = plan.bind(instance, args, kwargs)
+                if plan._sole and value is not MISSING:
+                    value = plan.named(recorder, value)
+                content = input_content(plan, recorder, value)
             write_start(run, plan.start_members(recorder, ambient), content)
         return run
     except Exception as error:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import quote, unquote
 
 from ..errors import UsageError
-from .ambient import NOTHING, ambient_var, current_var
+from .ambient import ambient_var, current_var
 from .blocks import Block
 from .edge import OFF, direct, nothing
 from .late import shown
@@ -49,17 +49,17 @@ def carry(function: F) -> F:
 
 
 def _carry_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
-    run, ambient = current_var.get(None), ambient_var.get()
+    run, ambient = current_var.get(), ambient_var.get()
 
     @functools.wraps(function)
     async def carried(*args: Any, **kwargs: Any) -> Any:
-        run_before, ambient_before = current_var.get(None), ambient_var.get()
+        run_before, ambient_before = current_var.get(), ambient_var.get()
         current_var.set(run)
         ambient_var.set(ambient)
         try:
             return await function(*args, **kwargs)
         finally:
-            if current_var.get(None) is run:
+            if current_var.get() is run:
                 current_var.set(run_before)
             if ambient_var.get() is ambient:
                 ambient_var.set(ambient_before)
@@ -75,7 +75,7 @@ def inject(headers: MutableMapping[str, str]) -> None:
     """
     if not hasattr(headers, "__setitem__") or isinstance(headers, list):
         raise UsageError(f"inject({shown(headers)}): must be a mapping to write to, such as a dict of headers")
-    found = current_var.get(None)
+    found = current_var.get()
     if live() is None or found is OFF:
         return
     root_id, run_id = "", ""
@@ -140,14 +140,14 @@ class _Parent(Block):
         self._parent = parent
 
     def _inner(self) -> Any:
-        return OFF if current_var.get(None) is OFF else self._parent
+        return OFF if current_var.get() is OFF else self._parent
 
 
 class _Ambient(Block):
     __slots__ = ("_values",)
 
     def __init__(self, values: Mapping[str, str]) -> None:
-        super().__init__(ambient_var, NOTHING)
+        super().__init__(ambient_var)
         self._values = values
 
     def _inner(self) -> Any:

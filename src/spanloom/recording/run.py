@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from ..clock import iso
 from ..errors import UsageError
-from .ambient import current_var
+from .ambient import OUTSIDE, current_var
 from .closing import close, close_failed, error_members, process
 from .compose import Label, end_record, point_record, update_record
 from .edge import Off, direct, failed, nothing, wrong_argument
@@ -22,12 +22,12 @@ from .lineage import Remote, Trace, json_text, traceparent
 from .recorder import Recorder, problem
 
 if TYPE_CHECKING:
-    from typing import Union
+    from typing import TypeAlias
 
-    Parent = Union["Run", Remote, Off]
+    Parent: TypeAlias = "Run | Remote | Off | list[bool]"
 
 
-_Kind = Optional[type[BaseException]]  # what __exit__ gets; inside Run, `type` is the run's
+_Kind = type[BaseException] | None  # what __exit__ gets; inside Run, `type` is the run's
 
 
 class Run:
@@ -45,7 +45,7 @@ class Run:
     id: str
     parent_id: str | None
     _opener: object
-    _previous: Parent | None
+    _previous: Parent
     _closed_by_block: bool
     _counter: int
 
@@ -210,7 +210,7 @@ class Run:
 
     def __enter__(self) -> Run:
         """Make the run current until the block is left, which ends it."""
-        self._previous = current_var.get(None)
+        self._previous = current_var.get()
         current_var.set(self)
         return self
 
@@ -232,9 +232,9 @@ class Run:
 
     def leave(self) -> None:
         """Make the run before this one current again, if this one still is."""
-        previous = getattr(self, "_previous", None)
-        self._previous = None
-        if current_var.get(None) is self:
+        previous = getattr(self, "_previous", OUTSIDE)
+        self._previous = OUTSIDE
+        if current_var.get() is self:
             current_var.set(previous)
 
     def _is_open(self, what: str) -> bool:
@@ -348,3 +348,9 @@ class InertRun(Run):
 
 
 INERT = InertRun()
+
+
+def current_run() -> Run:
+    """The run that this code is part of. Never None: outside any run, or when off, the inert run (false, id "")."""
+    found = current_var.get()
+    return found if isinstance(found, Run) else INERT

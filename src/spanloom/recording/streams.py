@@ -86,7 +86,7 @@ class Stream(_Watched):
 
     def _self_step(self, take: Any, *args: Any) -> Any:
         tally: Tally = self._self_tally
-        previous = current_var.get(None)
+        previous = current_var.get()
         try:
             current_var.set(tally.run)
             item = take(*args)
@@ -97,7 +97,7 @@ class Stream(_Watched):
             tally.end(error)
             raise
         finally:
-            if current_var.get(None) is tally.run:
+            if current_var.get() is tally.run:
                 current_var.set(previous)
         tally.add(item)
         return item
@@ -136,7 +136,7 @@ class AsyncStream(_Watched):
 
     async def _self_step(self, take: Any, *args: Any) -> Any:
         tally: Tally = self._self_tally
-        previous = current_var.get(None)
+        previous = current_var.get()
         try:
             current_var.set(tally.run)
             item = await take(*args)
@@ -147,7 +147,7 @@ class AsyncStream(_Watched):
             tally.end(error)
             raise
         finally:
-            if current_var.get(None) is tally.run:
+            if current_var.get() is tally.run:
                 current_var.set(previous)
         tally.add(item)
         return item

@@ -35,7 +35,10 @@ def is_stream(value: Any) -> bool:
 class Tally:
     """Collects the items of one stream and ends its run, once, with what came."""
 
-    __slots__ = ("_characters", "_encoded", "_encoded_bytes", "_first_item_at", "_keeps", "_kept", "_last", "_raw", "_texts", "count", "plan", "run")  # fmt: skip
+    __slots__ = (
+        "_characters", "_encoded", "_encoded_bytes", "_first_item_at", "_keeps", "_kept", "_last", "_raw", "_texts",
+        "count", "plan", "run",
+    )  # fmt: skip
 
     def __init__(self, plan: Plan, run: Run) -> None:
         self.plan = plan
@@ -135,7 +138,7 @@ class Tally:
         reduce = self.plan.options.reduce
         if reduce is None:
             return ("".join(kept) if kept and all(type(item) is str for item in kept) else kept), True
-        previous = current_var.get(None)
+        previous = current_var.get()
         current_var.set(run)
         try:
             return reduce(kept), True

@@ -14,7 +14,7 @@ from concurrent.futures import thread as _pool
 from contextvars import copy_context
 from typing import Any
 
-from .ambient import NOTHING, ambient_var, current_var
+from .ambient import NOTHING, OUTSIDE, ambient_var, current_var
 
 _Submit = Callable[..., "Future[Any]"]
 _Start = Callable[[threading.Thread], None]
@@ -55,7 +55,7 @@ def follow(wanted: bool) -> None:
 
 
 def _surrounded() -> bool:
-    return _patch.active and (current_var.get(None) is not None or ambient_var.get() is not NOTHING)
+    return _patch.active and (current_var.get() is not OUTSIDE or ambient_var.get() is not NOTHING)
 
 
 def _submit(self: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

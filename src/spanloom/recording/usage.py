@@ -61,7 +61,7 @@ def outcome(
 
 def _write(kind: str, given: Mapping[str, Any]) -> str:
     recorder = live()
-    if recorder is None or current_var.get(None) is OFF:
+    if recorder is None or current_var.get() is OFF:
         return ""
     ambient = ambient_var.get()
     now_ns = recorder.clock.now_ns()
@@ -92,7 +92,7 @@ def _write(kind: str, given: Mapping[str, Any]) -> str:
 def _run_members(kind: str, given: Mapping[str, Any]) -> list[str]:
     run = given["run"]
     if run is None:
-        run = current_var.get(None)
+        run = current_var.get()
         if not isinstance(run, Run):
             return []
     if isinstance(run, Run):
