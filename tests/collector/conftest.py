@@ -18,6 +18,16 @@ def collector(tmp_path: Path) -> Iterator[Running]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def standing_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of a collector that a whole module shares, for tests that leave nothing behind."""
+    with (
+        Running(tmp_path_factory.mktemp("standing") / "runs.db") as running,
+        httpx.Client(base_url=running.url, timeout=20, trust_env=False) as talking,
+    ):
+        yield talking
+
+
 @pytest.fixture
 def client(collector: Running) -> Iterator[httpx.Client]:
     """An HTTP client for it, under a deadline."""

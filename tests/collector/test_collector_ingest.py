@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from spanloom import records
-from spanloom.collector.body import Limits
+from spanloom.collector.body import Limits, Refused, inflate
 from spanloom.collector.server import Running
 from spanloom.records import Action, LossReport, RunEnd, RunPoint, RunStart, RunUpdate, TokenUsage
 
@@ -115,13 +115,13 @@ def test_a_malformed_event_is_named_and_its_neighbours_are_kept(client: httpx.Cl
     [(b"", "$"), (b"{", "$"), (b"{}", "$.events"), (b'{"events":NaN}', "$"), (b'{"events":"\xff"}', "$"),
      (b"[" * 50_000, "$"), (b'{"events":[{"event":"end","runId":"a","output":1e999}]}', "$.events[0]")],
 )  # fmt: skip
-def test_what_is_not_json_is_refused_by_name(client: httpx.Client, body: bytes, path: str) -> None:
+def test_what_is_not_json_is_refused_by_name(standing_client: httpx.Client, body: bytes, path: str) -> None:
     """Always 400 with JSON that says what and where, and the server goes on (S01, S02)."""
-    answer = client.post("/v1/runs/ingest", content=body, headers=JSON)
+    answer = standing_client.post("/v1/runs/ingest", content=body, headers=JSON)
     assert answer.status_code == 400
     assert answer.json()["path"] == path
     assert answer.json()["message"]
-    alive(client)
+    alive(standing_client)
 
 
 def test_the_old_route_answers_with_the_bare_list(client: httpx.Client) -> None:
@@ -132,18 +132,18 @@ def test_the_old_route_answers_with_the_bare_list(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("credential", [None, "Bearer 0x0", "", "Basic \u00e9", "x" * 8000])
-def test_without_keys_any_credential_is_accepted(client: httpx.Client, credential: str | None) -> None:
+def test_without_keys_any_credential_is_accepted(standing_client: httpx.Client, credential: str | None) -> None:
     """A program that has a vendor's key set need not unset it (decision 34)."""
     headers = {} if credential is None else {"authorization": credential.encode("latin-1")}
-    assert client.post("/v1/runs/ingest", json={"events": [event()]}, headers=headers).status_code == 200
+    assert standing_client.post("/v1/runs/ingest", json={"events": [event()]}, headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "json"]
 )
-def test_only_json_is_taken(client: httpx.Client, content_type: str) -> None:
+def test_only_json_is_taken(standing_client: httpx.Client, content_type: str) -> None:
     """415, which also keeps out what a foreign page's form can send (S07)."""
-    answer = client.post("/v1/runs/ingest", content=b'{"events":[]}', headers={"content-type": content_type})
+    answer = standing_client.post("/v1/runs/ingest", content=b'{"events":[]}', headers={"content-type": content_type})
     assert answer.status_code == 415
     assert "application/json" in answer.json()["message"]
 
@@ -161,10 +161,12 @@ def test_only_json_is_taken(client: httpx.Client, content_type: str) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/v1/runs", "/v1/health", "/nowhere"])
-def test_other_sites_pages_are_kept_out(client: httpx.Client, headers: dict[str, str], status: int, path: str) -> None:
+def test_other_sites_pages_are_kept_out(
+    standing_client: httpx.Client, headers: dict[str, str], status: int, path: str
+) -> None:
     """A name that was rebound to this machine, or a foreign origin, is refused on every route (S15, S16)."""
     expected = 404 if (path, status) == ("/nowhere", 200) else status
-    answer = client.get(path, headers=headers)
+    answer = standing_client.get(path, headers=headers)
     assert answer.status_code == expected
     assert answer.headers["content-type"] == "application/json"
     assert "access-control-allow-origin" not in answer.headers
@@ -176,9 +178,9 @@ def test_other_sites_pages_are_kept_out(client: httpx.Client, headers: dict[str,
      ("OPTIONS", "/v1/runs/ingest", 405), ("TRACE", "/v1/runs", 405), ("GET", "/api/report", 405),
      ("HEAD", "/v1/runs", 200), ("GET", "/v1/runs/%2e%2e%2fetc", 404), ("GET", "/v1/runs/%00", 404)],
 )  # fmt: skip
-def test_the_edges_of_http_answer_json(client: httpx.Client, method: str, path: str, status: int) -> None:
+def test_the_edges_of_http_answer_json(standing_client: httpx.Client, method: str, path: str, status: int) -> None:
     """Unknown routes and methods, odd ids (S40)."""
-    answer = client.request(method, path)
+    answer = standing_client.request(method, path)
     assert answer.status_code == status
     if method != "HEAD":
         assert answer.json()["message"]
@@ -195,21 +197,31 @@ def test_compressed_bodies_are_read(client: httpx.Client, encoding: str) -> None
     assert answer.status_code == 200
 
 
-def test_damaged_gzip_is_refused_at_every_cut(client: httpx.Client) -> None:
-    """A body that ends too early, or has something behind it, is 400 wherever it is cut (S03)."""
+def test_damaged_gzip_is_refused(client: httpx.Client) -> None:
+    """A body that is cut, changed, followed by something else, or no gzip is 400, and nothing is stored (S03)."""
     body = gzip.compress(json.dumps({"events": [event("a")]}).encode())
     headers = {**JSON, "content-encoding": "gzip"}
-    for cut in range(len(body)):
-        assert client.post("/v1/runs/ingest", content=body[:cut], headers=headers).status_code == 400, cut
-    for bad in (body + b"x", body[:10] + b"\0\0" + body[12:], b'{"events":[]}'):
+    for bad in (body[:-1], b"", body + b"x", body[:10] + b"\0\0" + body[12:], b'{"events":[]}'):
         assert client.post("/v1/runs/ingest", content=bad, headers=headers).status_code == 400
     assert client.get("/v1/runs").json()["data"] == []
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_compressed_body_is_whole_or_refused(encoding: str) -> None:
+    """At every cut, 400; whole, the same bytes (S03)."""
+    plain = json.dumps({"events": [event("a")]}).encode()
+    packed = gzip.compress(plain) if encoding == "gzip" else zlib.compress(plain)
+    assert inflate(packed, encoding, Limits()) == plain
+    for cut in range(len(packed)):
+        with pytest.raises(Refused) as refused:
+            inflate(packed[:cut], encoding, Limits())
+        assert refused.value.status == 400
+
+
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip;q=1", "bogus"])
-def test_other_encodings_are_refused(client: httpx.Client, encoding: str) -> None:
+def test_other_encodings_are_refused(standing_client: httpx.Client, encoding: str) -> None:
     """415, so that a client falls back to none (S03)."""
-    answer = client.post("/v1/runs/ingest", content=b"{}", headers={**JSON, "content-encoding": encoding})
+    answer = standing_client.post("/v1/runs/ingest", content=b"{}", headers={**JSON, "content-encoding": encoding})
     assert answer.status_code == 415
 
 

@@ -26,9 +26,10 @@ def run(run_id: str, second: int, kind: str = "llm", parent: str | None = None, 
     return [start, {"event": "end", "type": kind, "runId": run_id, "timestamp": f"2026-01-31T12:00:{second + 1:02d}Z"}]
 
 
-@pytest.fixture
-def filled(client: httpx.Client) -> httpx.Client:
+@pytest.fixture(scope="module")
+def filled(standing_client: httpx.Client) -> httpx.Client:
     """An agent with two children, and six runs beside."""
+    client = standing_client
     fill(client, *run("agent", 0, "agent", name="planner"), *run("first", 1, "llm", "agent"))
     fill(client, *run("second", 2, "tool", "agent"))
     for number in range(6):
@@ -96,9 +97,9 @@ def test_text_is_searched(client: httpx.Client) -> None:
     [({"limit": "0"}, "limit"), ({"limit": "x"}, "limit"), ({"limit": "501"}, "limit"), ({"page": "-1"}, "page"),
      ({"page": "²"}, "page"), ({"sortField": "name; drop"}, "sortField"), ({"sortDirection": "up"}, "sortDirection")],
 )  # fmt: skip
-def test_a_wrong_query_is_named(client: httpx.Client, query: dict[str, str], path: str) -> None:
+def test_a_wrong_query_is_named(standing_client: httpx.Client, query: dict[str, str], path: str) -> None:
     """400 that says which parameter and what it takes."""
-    answer = client.get("/v1/runs", params=query)
+    answer = standing_client.get("/v1/runs", params=query)
     assert (answer.status_code, answer.json()["path"]) == (400, f"$.{path}")
 
 
@@ -110,9 +111,9 @@ def test_related_is_the_subtree(filled: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/related", "/feedback"])
-def test_an_unknown_run_is_404(client: httpx.Client, path: str) -> None:
+def test_an_unknown_run_is_404(standing_client: httpx.Client, path: str) -> None:
     """JSON that names the id."""
-    answer = client.get(f"/v1/runs/no-such-run{path}")
+    answer = standing_client.get(f"/v1/runs/no-such-run{path}")
     assert answer.status_code == 404
     assert "no-such-run" in answer.json()["message"]
 

@@ -36,7 +36,7 @@ from ..records import Feedback
 from ..store import Incoming, RunDetail, RunFilter, Store
 from ..store.reader import Order, Reader
 from . import rest
-from .body import Limits, Pending, Refused, check_headers, drain, read
+from .body import Limits, Pending, Refused, check_headers, drain, read, worth_draining
 from .intake import Access, Intake, Keyless, refusal_of
 
 _T = TypeVar("_T")
@@ -75,7 +75,7 @@ class Collector:
         except ClientDisconnect:
             raise Refused(400, "the connection ended before the body did", close=True) from None
         except Refused as refused:
-            if refused.status in (413, 415) and "expect" not in request.headers:
+            if refused.status in (413, 415) and worth_draining(request.headers, self.limits):
                 await drain(chunks, self.limits)
             raise
         try:

@@ -99,6 +99,14 @@ async def read(chunks: AsyncIterator[bytes], limits: Limits, pending: Pending) -
     return b"".join(parts)
 
 
+def worth_draining(headers: Mapping[str, str], limits: Limits) -> bool:
+    """Whether the rest of a refused body is read and dropped: not when the client waits for leave to send it, nor
+    when it says that there is too much of it."""
+    claimed = headers.get("content-length", "0")
+    too_much = not claimed.isdigit() or len(claimed) > 12 or int(claimed) > limits.max_drained_bytes
+    return not too_much and "expect" not in headers
+
+
 async def drain(chunks: AsyncIterator[bytes], limits: Limits) -> None:
     """Read on and drop it: a client that is still sending sees the answer only then, not a broken connection."""
 

@@ -1,0 +1,57 @@
+"""Virtual environments for vendors' own SDKs, kept out of ours because of what they drag along.
+
+    python tests/vendor/environments.py lunary        # makes it when it is not there; prints its Python
+
+They lie under SPANLOOM_VENDOR_HOME, by default the user's cache directory, one for each SDK, version and Python. The
+tests use one that is there, and make it themselves when SPANLOOM_VENDOR=1 is set (as CI does): about 30 s and 250 MB
+for Lunary, whose SDK needs LangChain. A half-made one is never used: the marker is written last.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+VERSIONS = {"lunary": "lunary==1.4.41"}
+INSTALL_SECONDS = 300
+
+
+def place(name: str) -> Path:
+    """Where the environment of this SDK lies."""
+    root = os.environ.get("SPANLOOM_VENDOR_HOME") or Path.home() / ".cache" / "spanloom-vendor"
+    python = f"py{sys.version_info.major}.{sys.version_info.minor}"
+    return Path(root) / f"{VERSIONS[name].replace('==', '-')}-{python}"
+
+
+def python_of(name: str) -> Path | None:
+    """The environment's Python, or None when it is not there (or not finished)."""
+    found = place(name)
+    return found / "bin" / "python" if (found / "ready").exists() else None
+
+
+def make(name: str) -> Path:
+    """Make the environment and return its Python; raises CalledProcessError with pip's words."""
+    ready = python_of(name)
+    if ready is not None:
+        return ready
+    found = place(name)
+    shutil.rmtree(found, ignore_errors=True)
+    venv.create(found, with_pip=True)
+    python = found / "bin" / "python"
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", VERSIONS[name]]
+    subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
+    (found / "ready").touch()
+    return python
+
+
+def wanted() -> bool:
+    """Whether the tests may make environments."""
+    return os.environ.get("SPANLOOM_VENDOR", "") not in ("", "0")
+
+
+if __name__ == "__main__":
+    print(make(sys.argv[1] if len(sys.argv) > 1 else "lunary"))
