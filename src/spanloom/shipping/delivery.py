@@ -128,6 +128,8 @@ class Delivery:
     def _next_hand(self) -> Hand | None:
         """Own records first, and after three batches of them one of the adopted."""
         now = time.monotonic()
+        for hand in self.hands:
+            self._expire_doubtful(hand)
         self.fill()
         ready = [hand for hand in self.hands if hand.items and hand.not_before <= now]
         if not ready:
@@ -139,7 +141,6 @@ class Delivery:
         return ready[-1]
 
     def _next_batch(self, hand: Hand) -> list[Item]:
-        self._expire_doubtful(hand)
         batch = hand.batch(self.destination.policy, self.max_bytes)
         if batch and batch[0].alone >= _PATIENCE and not self._others_pass(batch[0]):
             self._ahead = not self._ahead

@@ -100,7 +100,7 @@ class Hand:
         if len(self.items) < 2:
             self._take(64, 1 << 18)
         for item in self.items:
-            if item is suspect or item.failures:
+            if item is suspect or item.alone:
                 continue
             kind = kind_of(item.payload)
             if kind in (b"action", b"outcome") or (kind == b"start" and b'"parentRunId":' not in item.payload):
