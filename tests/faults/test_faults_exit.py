@@ -101,6 +101,8 @@ elif way == "after shutdown":
     say("flushed", spanloom.flush(timeout_seconds=1))
 elif way in ("SIGTERM", "SIGINT"):
     if way == "SIGINT":
+        # The interpreter forgets that SIGINT ended it when an import runs at exit; so let the first upload be over.
+        spanloom.flush(timeout_seconds=2)
         sys.excepthook = lambda *_: None
     os.kill(os.getpid(), getattr(signal, way))
     time.sleep(5)

@@ -137,7 +137,7 @@ def test_a_log_handler_emits_while_we_log(home: Path) -> None:
     logging.basicConfig(level=logging.DEBUG, handlers=[Recorder()])
     for number in range(300):
         logging.getLogger("host").debug("line %d", number)
-    say("flushed first", spanloom.flush(timeout_seconds=20))
+    say("first flush", spanloom.flush(timeout_seconds=20))
     import time
     time.sleep(1.5)
     quiet_from = emitted

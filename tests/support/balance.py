@@ -42,11 +42,12 @@ def _account(destination: Any) -> Account:
 
 
 def _count(value: Any) -> tuple[int, dict[str, int]]:
-    """A column as its total and its reasons, whether it is an int, a mapping, or a value with both."""
+    """A column as its total and its reasons, whether it is an int, a mapping, or a number that knows its reasons."""
+    reasons = dict(getattr(value, "by_reason", {} if isinstance(value, int) else value))
     if isinstance(value, int):
-        return value, {}
-    reasons = dict(value.by_reason) if hasattr(value, "by_reason") else dict(value)
-    total = int(value.total) if hasattr(value, "total") else sum(reasons.values())
+        total = int(value)
+    else:
+        total = getattr(value, "total", sum(reasons.values()))
     assert not reasons or total == sum(reasons.values()), f"the reasons {reasons} do not add up to {total}"
     return total, reasons
 

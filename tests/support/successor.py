@@ -26,6 +26,7 @@ with spanloom.tool(mark):
 accepted(mark)
 while not os.path.exists(stop):
     spanloom.flush(timeout_seconds=0.5)
+    say_health("waiting")
     time.sleep(0.02)
 say("flushed", spanloom.flush(timeout_seconds=20))
 say_health()
@@ -55,7 +56,8 @@ def succeed(
         except AssertionError as error:
             lost = {event: sorted(wanted - log.names(event).keys()) for event in events}
             shown = {event: (len(names), names[:10]) for event, names in lost.items()}
-            raise AssertionError(f"lost (how many, the first ten): {shown}\n{error}") from None
+            health = running.lines("waiting")[-1:]
+            raise AssertionError(f"lost (how many, the first ten): {shown}\n{health}\n{error}") from None
         stop.touch()
         done = running.finish().assert_clean()
     assert done.lines("flushed") == ["True"]
