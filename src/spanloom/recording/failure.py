@@ -50,7 +50,7 @@ def message_of(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception as inner:
-        return f"<unprintable {type(error).__qualname__}: {type(inner).__qualname__}>"
+        return f"<unprintable {type(error).__name__}: {type(inner).__name__}>"
     return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "…"
 
 
