@@ -9,9 +9,9 @@ plain attribute and calling `wake`, which no lock can block:
     close       sets ``_closing``; the thread sends what it has, stops at the first failure, and ends
     fork        in the child every object is replaced; the parent's thread, sockets and records stay the parent's
 
-A thread that dies, of whatever (``SystemExit``, ``MemoryError``, a bug), returns what it held to the lanes and is
-started again by the next record or flush, at growing intervals; deaths are counted. `_main` is therefore a named door
-for a broad ``except``.
+A thread that dies, of whatever (``SystemExit``, ``MemoryError``, a bug), returns what it held to the lanes and starts
+its successor, which rests the longer the more died before it; deaths are counted. `_main` is therefore a named door
+for a broad ``except``. Where no thread can be had, the next record or flush tries again.
 
 The end of the process. The thread is told first, for every destination, and waited for second. How long depends on the
 endpoint: known to be failing, 0.25 s; not known to answer, 1 s at most; answering, until all is sent, up to the
@@ -70,8 +70,9 @@ class Shipper:
         rules: RetryRules | None = None,
     ) -> None:
         """``durable``: the lanes outlive the process. ``after_batch`` is called on the shipper's thread after each
-        request, for the journal's housekeeping; ``when_stopped`` when the thread has died or could not be started, so
-        that someone calls `ensure_running` at the next record."""
+        request, for the journal's housekeeping. ``when_stopped`` is called when there is no thread although there
+        should be one (it could not be started; in a forked child), so that the next record starts one; it may be
+        called in a fork hook or a signal handler."""
         self.destination = destination
         self.ledger = Ledger(destination.name, own, adopted)
         self.durable = durable
@@ -108,22 +109,27 @@ class Shipper:
     def ensure_running(self) -> bool:
         """Start the thread if there is none; whether there is one now. Never blocks; for every emit that finds
         ``running`` false, so also in signal handlers."""
-        if self.running or self._closing or time.monotonic() < self._start_after:
+        if self.running or self._closing:
             return self.running
         if not self._gate.acquire(False):
             return True  # someone else is starting it
         try:
-            if not self.running:
+            if not self.running and time.monotonic() >= self._start_after:
                 self.running = True
-                # Not threading.Thread: its start() waits on a lock that a signal handler may find held.
-                _thread.start_new_thread(self._main, (self._generation,))
+                self._start(0.0)
+        finally:
+            self._gate.release()
+        if not self.running:
+            self._when_stopped()
+        return self.running
+
+    def _start(self, rest_seconds: float) -> None:
+        try:
+            # Not threading.Thread: its start() waits on a lock that a signal handler may find held.
+            _thread.start_new_thread(self._main, (self._generation, rest_seconds))
         except RuntimeError:  # no more threads (RLIMIT_NPROC), or the interpreter is ending
             self.running = False
             self._start_after = time.monotonic() + 1.0
-            self._when_stopped()
-        finally:
-            self._gate.release()
-        return self.running
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until every record accepted so far is delivered or given up; False when the time is over first, or when
@@ -192,6 +198,7 @@ class Shipper:
         self._delivery.clear(Pacing(self._rules))
         self.ledger.clear()
         self.destination.forget()
+        self._when_stopped()
 
     # --- what flush and close wait for
 
@@ -215,28 +222,31 @@ class Shipper:
 
     # --- the thread
 
-    def _main(self, generation: int) -> None:
+    def _main(self, generation: int, rest_seconds: float) -> None:
         if generation != self._generation:
             return
         self._lives = _thread.get_ident()
+        died = False
         try:
+            if rest_seconds:
+                self._own.rest(rest_seconds)
             self._ship(generation)
         except BaseException as error:
+            died = True
             self._died(error)
-        finally:
-            if generation == self._generation:
-                self._lives = 0
+        if generation == self._generation:
+            self._lives = 0
+            if died and not self._closing:
+                self._start(min(_LONGEST_RESTART_SECONDS, 0.05 * 2.0 ** min(self._deaths, 30)))
+            else:
                 self.running = False
-                self._tell()
-                if not self._closing:
-                    self._when_stopped()
+            if not self.running and not self._closing:
+                self._when_stopped()
+            self._tell()
 
     def _died(self, error: BaseException) -> None:
         self.ledger.restarts += 1
         self._deaths += 1
-        self._start_after = time.monotonic() + (
-            0.0 if self._deaths == 1 else min(_LONGEST_RESTART_SECONDS, 0.1 * 2.0 ** min(self._deaths, 30))
-        )
         self.ledger.last_error = f"the shipper's thread died of {type(error).__name__}"
         for hand in self._hands:
             hand.give_back()
