@@ -23,6 +23,7 @@ _TYPE_STYLE = {"thread": "magenta", "chat": "magenta", "agent": "cyan", "llm": "
                "retriever": "yellow", "embed": "blue", "chain": "blue"}  # fmt: skip
 _STATUS_STYLE = {"error": "bold red", "running": "yellow"}
 _MOST_FOLDED = 6  # messages or moments of one run
+_LEAST_LEFT = 12
 _ASCII = str.maketrans({"├": "|", "└": "`", "│": "|", "─": "-", "…": "~", "→": ">", "·": "-", "Σ": "="})
 
 
@@ -43,6 +44,7 @@ def draw(tree: Tree, paper: Paper) -> Iterator[Text]:
     pending: list[tuple[TreeNode, str, str]] = [(root, "", "") for root in reversed(tree.roots)]
     while pending:
         node, guide, below = pending.pop()
+        guide, below = _clipped(guide, paper), _clipped(below, paper)
         for line in _node_lines(node, guide, below, sums, paper):
             yield _fitting(line, paper)
         if node.hidden_children:
@@ -52,6 +54,12 @@ def draw(tree: Tree, paper: Paper) -> Iterator[Text]:
             pending.append((child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")))
     for line in _summary(tree, sums):
         yield _fitting(line, paper)
+
+
+def _clipped(guide: str, paper: Paper) -> str:
+    """The guides of a deep run without those that would leave no room for it."""
+    most = paper.width // 3
+    return guide if len(guide) <= most else "…" + guide[len(guide) - most + 1 :]
 
 
 def _sum_tokens(node: TreeNode, sums: dict[str, int]) -> int | None:
@@ -95,15 +103,16 @@ def _heading(node: TreeNode, guide: str, sums: dict[str, int], paper: Paper) -> 
     if run.name or run.type == "thread":
         left.append(" ")
         left.append(words.one_line(run.name or run.id), "bold" if run.name else "dim")
-    for note in (run.model if run.model != run.name else None, run.user_id if kind == "chat" or not guide else None):
+    user = run.user_id if kind == "chat" or (not guide and kind != "thread") else None
+    for note in (run.model if run.model != run.name else None, user):
         if note:
             left.append(f" · {words.one_line(note)}", "dim")
     right = Text()
     if run.status not in ("ok", None):
         right.append(words.one_line(run.status or ""), _STATUS_STYLE.get(run.status or "", "magenta"))
-    right.append(words.duration(run.duration_us).rjust(10))
+    right.append(words.duration(run.duration_us).rjust(9))
     right.append(_tokens(run, sums).rjust(17), "dim" if run.id in sums else "")
-    room = max(20, paper.width - right.cell_len - 2)
+    room = max(_LEAST_LEFT, paper.width - right.cell_len - 2)
     left.truncate(room, overflow="ellipsis")
     left.append(" " * (room - left.cell_len + 2))
     left.append_text(right)

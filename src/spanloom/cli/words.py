@@ -136,14 +136,16 @@ def _said(value: Any) -> str:
 
 
 def _message(message: dict[str, Any]) -> str:
-    """What a chat message says: its text, then the calls it asks for."""
+    """What a chat message says: the calls it asks for, then its text."""
     content = message.get("content", message.get("text"))
-    parts = [_content(content)] if content not in (None, "", []) else []
+    parts = []
     calls = message.get("tool_calls") or message.get("toolCalls")
     for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
             parts.append(f"→ {function.get('name')}({_arguments(function.get('arguments'))})")
+    if content not in (None, "", []):
+        parts.append(_content(content))
     return " ".join(parts) or _json(message)
 
 
