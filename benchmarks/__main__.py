@@ -87,4 +87,5 @@ def main() -> None:
         options.json.write_text(json.dumps(rows, indent=1))
 
 
-main()
+if __name__ == "__main__":
+    main()
