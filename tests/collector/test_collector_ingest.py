@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import uuid
 import zlib
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -268,7 +269,7 @@ def test_a_client_that_leaves_early_harms_nobody(collector: Running, client: htt
     assert len(client.get("/v1/runs").json()["data"]) == 1
 
 
-def test_a_flood_is_refused_instead_of_kept(tmp_path: Any) -> None:
+def test_a_flood_is_refused_instead_of_kept(tmp_path: Path) -> None:
     """Past the bytes that may be pending: 503 with Retry-After, not an acceptance that is dropped (S31)."""
     limits = Limits(max_pending_bytes=1000)
     with (
@@ -280,7 +281,7 @@ def test_a_flood_is_refused_instead_of_kept(tmp_path: Any) -> None:
         alive(client)
 
 
-def test_a_slow_body_is_given_up(tmp_path: Any) -> None:
+def test_a_slow_body_is_given_up(tmp_path: Path) -> None:
     """A body that does not arrive within its time is answered 408 and its connection closed (S06)."""
     with Running(tmp_path / "runs.db", limits=Limits(body_seconds=0.2)) as collector:
         head = b"POST /v1/runs/ingest HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -288,21 +289,24 @@ def test_a_slow_body_is_given_up(tmp_path: Any) -> None:
         assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_what_the_store_cannot_write_is_not_acknowledged(collector: Running, client: httpx.Client) -> None:
+def test_what_the_store_cannot_write_is_not_acknowledged(tmp_path: Path) -> None:
     """While another program holds the file the answer is 503 with Retry-After; later the same batch is new (S21)."""
-    alive(client)
-    collector.store._busy_seconds = 0.2
-    holder = sqlite3.connect(collector.store.path, isolation_level=None)
-    try:
-        holder.execute("begin exclusive")
-        refused = post(client, event("held"))
-        assert refused.status_code == 503
-        assert refused.headers["retry-after"] == "1"
-        assert "busy" in refused.json()["message"]
-    finally:
-        holder.rollback()
-        holder.close()
-    assert post(client, event("held")).json() == {"results": [{"id": "held", "success": True}]}
+    with (
+        Running(tmp_path / "runs.db", busy_seconds=0.2) as collector,
+        httpx.Client(base_url=collector.url, timeout=20, trust_env=False) as client,
+    ):
+        alive(client)
+        holder = sqlite3.connect(collector.store.path, isolation_level=None)
+        try:
+            holder.execute("begin exclusive")
+            refused = post(client, event("held"))
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "1"
+            assert "busy" in refused.json()["message"]
+        finally:
+            holder.rollback()
+            holder.close()
+        assert post(client, event("held")).json() == {"results": [{"id": "held", "success": True}]}
 
 
 def test_acknowledged_events_are_in_the_file(collector: Running, client: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from spanloom.collector.body import Limits
 from spanloom.collector.server import Running, bind
 from spanloom.errors import SettingsError, StoreError
 
@@ -87,3 +89,35 @@ def test_other_names_are_answered_when_they_are_allowed(tmp_path: Path) -> None:
     with Running(tmp_path / "a.db", hosts=["Traces.internal"]) as running:
         for host, status in (("traces.internal", 200), ("traces.internal:80", 200), ("evil.internal", 421)):
             assert httpx.get(f"{running.url}/v1/health", headers={"host": host}, trust_env=False).status_code == status
+
+
+def test_a_head_that_does_not_come_ends_the_connection(tmp_path: Path) -> None:
+    """Silent connections and heads that drip in are closed, first and later requests alike, and nobody waits (S06)."""
+    whole = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with Running(tmp_path / "a.db", limits=Limits(head_seconds=0.3)) as running:
+        for sent in (b"", b"GET /v1/health HTTP/1.1\r\nHost: loc", whole + b"GET /v1"):
+            with socket.create_connection(("127.0.0.1", running.port), timeout=20) as talking:
+                talking.sendall(sent)
+                answer = b""
+                while chunk := talking.recv(65536):
+                    answer += chunk
+            assert answer.count(b"HTTP/1.1 200 OK") == (1 if sent.startswith(whole) else 0)
+        with httpx.Client(base_url=running.url, trust_env=False) as client:
+            assert [client.get("/v1/health").status_code for _ in range(3)] == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    "noise", [b"\x16\x03\x01\x02\x00hello", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"G" * 70_000]
+)
+def test_what_is_no_http_is_answered_400(noise: bytes, tmp_path: Path) -> None:
+    """TLS by mistake, half a request line, no Host, an endless head: JSON, and the connection closed (S40)."""
+    with Running(tmp_path / "a.db") as running:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=20) as talking:
+            talking.sendall(noise)
+            answer = b""
+            with contextlib.suppress(ConnectionResetError):
+                while chunk := talking.recv(65536):
+                    answer += chunk
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.partition(b"\r\n\r\n")[2].startswith(b'{"message":')
+        assert httpx.get(f"{running.url}/v1/health", trust_env=False).status_code == 200

@@ -4,6 +4,7 @@
     intake.py  who may send, how much, and what became of each event: nothing is acknowledged before it is committed
     body.py    a request's body, bounded before and after decompression
     rest.py    runs in the shapes of Lunary's public API
+    protocol.py  HTTP/1.1 with a deadline for each request's head
     server.py  the server itself: `serve` for the command, `Running` inside another program
 
 Needs the extra ``serve`` (Starlette, uvicorn); importing this package alone does not.

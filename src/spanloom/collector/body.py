@@ -16,12 +16,17 @@ from starlette.requests import ClientDisconnect
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``max_body_bytes`` as sent (Lunary's own limit is 20 MB), ``max_inflated_bytes`` after decompression,
-    ``body_seconds`` for a whole body to arrive, ``max_pending_bytes`` of all bodies being worked on at once. Of a
-    body that is refused, ``max_drained_bytes`` are read and dropped, for ``drain_seconds`` at most."""
+    """What is taken of a stranger.
+
+    ``max_body_bytes`` as sent (Lunary's own limit is 20 MB), ``max_inflated_bytes`` after decompression,
+    ``head_seconds`` for a request's head to arrive and ``body_seconds`` for its body, ``max_pending_bytes`` of all
+    bodies being worked on at once. Of a body that is refused, ``max_drained_bytes`` are read and dropped, for
+    ``drain_seconds`` at most.
+    """
 
     max_body_bytes: int = 20 << 20
     max_inflated_bytes: int = 64 << 20
+    head_seconds: float = 5.0
     body_seconds: float = 30.0
     max_pending_bytes: int = 256 << 20
     max_drained_bytes: int = 128 << 20

@@ -6,6 +6,7 @@ stopping finishes what is in flight (5 s). Must never: listen beyond this machin
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import threading
@@ -23,6 +24,7 @@ from ..store.reader import Reader
 from .app import create_app
 from .body import Limits
 from .intake import LOOPBACK_HOSTS, Keyless
+from .protocol import ImpatientProtocol
 
 DEFAULT_PORT = 8321
 _LOOPBACK = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
@@ -36,7 +38,8 @@ class Running:
         with Running(tmp_path / "runs.db") as collector:
             spanloom.configure(destinations=[spanloom.Collector(collector.url)])
 
-    ``port`` 0 takes any free one. ``hosts`` are names besides localhost that clients may call this server by.
+    ``port`` 0 takes any free one. ``busy_seconds`` is how long a request waits while another program holds the store.
+    ``hosts`` are names besides localhost that clients may call this server by.
     ``reader`` reads what it stored; ``routes`` are served behind the same door.
     """
 
@@ -48,19 +51,20 @@ class Running:
         port: int = 0,
         limits: Limits | None = None,
         retention: Retention | None = None,
+        busy_seconds: float = 5.0,
         hosts: Sequence[str] = (),
         routes: Sequence[BaseRoute] = (),
     ) -> None:
         self._socket = bind(host, port)
         try:
-            self.store = Store(Path(store_path), retention=retention, background=True).open()
+            self.store = Store(Path(store_path), retention=retention, busy_seconds=busy_seconds, background=True).open()
         except BaseException:
             self._socket.close()
             raise
         self.reader = Reader(store_path)
         access = Keyless(LOOPBACK_HOSTS | {name.lower() for name in hosts})
         app = create_app(self.store, self.reader, access=access, limits=limits, routes=routes)
-        self.server = uvicorn.Server(_config(app))
+        self.server = uvicorn.Server(_config(app, limits or Limits()))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{'[::1]' if ':' in host else '127.0.0.1'}:{self.port}"
         self._thread: threading.Thread | None = None
@@ -135,11 +139,12 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _config(app: object) -> uvicorn.Config:
-    """h11 because it refuses ambiguous framing; no access log because paths and keys do not belong in one."""
+def _config(app: object, limits: Limits) -> uvicorn.Config:
+    """No access log, because ids and searches do not belong in one; no proxy headers, because there is no proxy."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        http=functools.partial(ImpatientProtocol, head_seconds=limits.head_seconds),  # type: ignore[arg-type]
+        ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
         proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=5, limit_concurrency=1000,
         h11_max_incomplete_event_size=32 << 10,
     )  # fmt: skip
