@@ -218,7 +218,9 @@ def test_off_costs_and_records_nothing(install: Any) -> None:
 
 def test_context_nests_and_restores(recorded: Any) -> None:
     """Tags and metadata add up, the rest overrides, and all is as before after the block."""
-    with context(user="u1", user_props={"plan": "pro"}, tags=["a"], metadata={"k": 1, "l": 2}, customer="c", thread="t"):
+    with context(
+        user="u1", user_props={"plan": "pro"}, tags=["a"], metadata={"k": 1, "l": 2}, customer="c", thread="t"
+    ):
         with context(user="u2", tags=["b", "a"], metadata={"k": 3}):
             leaf()
         chain(name="after")(leaf)()

@@ -39,7 +39,9 @@ def test_records_are_what_the_vocabulary_says(recorded: Any) -> None:
     start_record, end = recorded.starts[0], recorded.ends[0]
     assert (start_record.user_id, start_record.thread_id, start_record.key) == ('u"1', "t\n", "k")
     assert (start_record.name, start_record.template_version_id, start_record.tags) == ("gpt-4ö", 7, ["a", "b"])
-    assert recorded.value(start_record.metadata) == {"m": [1], "n": None} and recorded.value(start_record.params) == {"t": 0}
+    assert recorded.value(start_record.metadata) == {"m": [1], "n": None} and recorded.value(start_record.params) == {
+        "t": 0
+    }
     assert end.tokens_usage == records.TokenUsage(1, 2, 3, 4, 5)
     assert (end.model, end.cost, end.response_id, end.key, end.customer) == ("m", 0.5, "r", "k", "c")
     assert recorded.value(end.metadata) == {"late": True} and recorded.value(end.extra) == {"e": 1}
@@ -50,9 +52,16 @@ def test_records_are_what_the_vocabulary_says(recorded: Any) -> None:
     assert [update.event_id for update in updates] == [f"{run.id}.u1", f"{run.id}.u2"]
     assert updates[0].tokens_usage.prompt == 1 and updates[1].model == "m"
     (given,) = recorded.of(records.Feedback)
-    assert given.overwrite and recorded.value(given.feedback) == {"thumb": "down", "comment": "no", "score": 0.5, "label": "l"}
+    assert given.overwrite and recorded.value(given.feedback) == {
+        "thumb": "down",
+        "comment": "no",
+        "score": 0.5,
+        "label": "l",
+    }
     (done,) = recorded.of(records.Action)
-    assert (done.customer, done.value, done.user_id) == ("c", 2.5, 'u"1') and recorded.value(done.properties) == {"x": 1}
+    assert (done.customer, done.value, done.user_id) == ("c", 2.5, 'u"1') and recorded.value(done.properties) == {
+        "x": 1
+    }
 
 
 @pytest.mark.parametrize(
@@ -62,7 +71,7 @@ def test_records_are_what_the_vocabulary_says(recorded: Any) -> None:
      (ValueError, "error", "ValueError")],
 )  # fmt: skip
 def test_every_way_to_leave(recorded: Any, kind: Any, status: str, name: str | None) -> None:
-    """Runs that end by KeyboardInterrupt, SystemExit, CancelledError, GeneratorExit or an error end once, and say so."""
+    """Runs left by KeyboardInterrupt, SystemExit, CancelledError, GeneratorExit or an error end once, and say so."""
 
     @tool
     def leave() -> None:
@@ -140,7 +149,9 @@ def test_expected_exceptions(recorded: Any) -> None:
     with pytest.raises(KeyError):
         find()
     end = recorded.end("find")
-    assert end.status == "ok" and end.error is None and recorded.value(end.metadata) == {"ignored_exception": "KeyError"}
+    assert (
+        end.status == "ok" and end.error is None and recorded.value(end.metadata) == {"ignored_exception": "KeyError"}
+    )
 
 
 def test_ends_once(recorded: Any) -> None:
@@ -267,7 +278,9 @@ def test_parents_from_elsewhere(recorded: Any) -> None:
     by_run, by_id, by_header, host = (recorded.start(name) for name in ("by run", "by id", "by header", "host"))
     assert (by_run.parent_run_id, by_run.root_run_id) == (outer.id, outer.id)
     assert (by_id.parent_run_id, by_id.root_run_id) == (outer.id, None)
-    assert by_header.trace_id == outer.id.replace("-", "") and by_header.parent_span_id == outer.id.replace("-", "")[16:]
+    assert (
+        by_header.trace_id == outer.id.replace("-", "") and by_header.parent_span_id == outer.id.replace("-", "")[16:]
+    )
     assert host.trace_id == HOST[3:35] and host.parent_span_id == HOST[36:52] and host.parent_run_id is None
 
 
@@ -285,7 +298,7 @@ def test_inject_and_extract(recorded: Any) -> None:
     with extract(raw), agent("server"):
         again: dict[str, str] = {}
         inject(again)
-        assert not current_run().parent_id == client.id
+        assert current_run().parent_id == deeper.id != client.id
     server = recorded.start("server")
     assert (server.parent_run_id, server.root_run_id) == (deeper.id, client.id)
     assert (server.user_id, server.thread_id, server.trace_id) == ("ü\r\nX: 1", "t", None)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spanloom.recording.ambient import OUTSIDE, current_var
@@ -119,9 +119,9 @@ def test_async_send_throw_and_close(recorded: Any) -> None:
 _STEPS = st.lists(st.sampled_from(["next", "send", "throw", "throw_unknown", "close"]), max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_STEPS)
-def test_any_sequence_of_steps_is_as_undecorated(steps: list[str]) -> None:
+def test_any_sequence_of_steps_is_as_undecorated(recorded: Any, steps: list[str]) -> None:
     """Whatever is done to a decorated generator gives what the undecorated one gives."""
 
     def body() -> Any:
@@ -151,9 +151,14 @@ def test_any_sequence_of_steps_is_as_undecorated(steps: list[str]) -> None:
                     outcomes.append(stream.throw(ValueError("v") if step == "throw" else LookupError("l")))
             except BaseException as error:
                 outcomes.append((type(error), str(error), getattr(error, "value", None)))
+        try:
+            stream.close()
+        except KeyError:
+            outcomes.append("raised in cleanup")
         return outcomes
 
     assert trace(agent(body)()) == trace(body())
+    assert len(recorded.starts) == len(recorded.ends)
 
 
 def test_never_current_in_the_consumer(recorded: Any) -> None:

@@ -130,7 +130,7 @@ def test_methods_in_every_order(recorded: Any) -> None:
             return cls
 
         @tool
-        def odd(this, x: int) -> int:  # noqa: N805
+        def odd(this, x: int) -> int:
             return x
 
         @property

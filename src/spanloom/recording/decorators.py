@@ -12,7 +12,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
 import wrapt
 
@@ -250,7 +250,9 @@ retriever = RunKind("retriever", "A search for documents.")
 
 
 @direct(lambda: INERT)
-def start(type: str, name: str | None = None, **options: Any) -> Run:
+def start(
+    type: Literal["agent", "tool", "llm", "chain", "embed", "retriever"], name: str | None = None, **options: Any
+) -> Run:
     """Open a run by hand; it becomes current only inside ``with run:``. End it with `Run.end` or `Run.fail`.
 
     ``type`` is a run type; the options are those of the decorators (``input``, ``parent``, ``tags``, ``metadata``,

@@ -6,23 +6,28 @@ Promises: a snapshot at once, a fresh event id, never sampled away. Must never: 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..clock import is_run_id, iso
 from ..errors import UsageError
 from .ambient import current_var
 from .edge import OFF, direct, nothing
-from .late import MISSING, shown
+from .late import MISSING, Missing, shown
 from .lineage import json_text
 from .recorder import Recorder, live
+
+if TYPE_CHECKING:
+    from .run import Run
+
+Thumb = Literal["up", "down"] | Missing | None
 
 
 @direct(nothing)
 def feedback(
-    run_id: Any = None,
+    run_id: str | Run | None = None,
     *,
     key: str | None = None,
-    thumb: Any = MISSING,
+    thumb: Thumb = MISSING,
     comment: str | None = None,
     score: float | None = None,
     label: str | None = None,
@@ -37,11 +42,12 @@ def feedback(
     recorder = live()
     if recorder is None or current_var.get() is OFF:
         return
-    if run_id is not None and not isinstance(run_id, str):
-        run_id = getattr(run_id, "id", run_id)
-        if run_id == "":
+    whose: Any = run_id
+    if whose is not None and not isinstance(whose, str):
+        whose = getattr(whose, "id", whose)
+        if whose == "":
             return  # the inert run
-    give(recorder, run_id, key, thumb, comment, score, label, overwrite)
+    give(recorder, whose, key, thumb, comment, score, label, overwrite)
 
 
 def give(

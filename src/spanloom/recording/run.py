@@ -16,7 +16,7 @@ from .ambient import OUTSIDE, current_var
 from .closing import close, close_failed, error_members, process
 from .compose import Label, end_record, point_record, update_record
 from .edge import Off, direct, failed, nothing, wrong_argument
-from .feedback import give
+from .feedback import Thumb, give
 from .late import MISSING, Late, shown
 from .lineage import Remote, Trace, json_text, traceparent
 from .recorder import Recorder, problem
@@ -167,7 +167,7 @@ class Run:
     def feedback(
         self,
         *,
-        thumb: Any = MISSING,
+        thumb: Thumb = MISSING,
         comment: str | None = None,
         score: float | None = None,
         label: str | None = None,
