@@ -40,8 +40,13 @@ def open_reader(arguments: argparse.Namespace) -> Reader | None:
     path = store_path(arguments.store)
     if arguments.store is None:
         take_in_journals()
-    if path.is_file():
-        return Reader(path, deadline_seconds=10.0)
+    reader = Reader(path, deadline_seconds=10.0)
+    try:
+        reader.projects()
+        return reader
+    except StoreError as error:
+        if error.reason != "missing":
+            raise
     if arguments.store is not None:
         raise Problem(f"there is no store at {path}: give the path of a file that `spanloom serve` or Local() wrote")
     return None

@@ -61,7 +61,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection.row_factory = sqlite3.Row
         try:
             connection.execute("pragma query_only = on")
-            check_identity(connection, path, len(MIGRATIONS))
+            if check_identity(connection, path, len(MIGRATIONS)) == 0:
+                raise StoreError(f"the store {path} is empty: nothing has been recorded there yet", reason="missing")
             connection.set_authorizer(_only_reading)
         except BaseException:
             connection.close()
@@ -86,9 +87,7 @@ _HARMLESS_PRAGMAS = frozenset(("data_version", "page_count", "page_size", "freel
 
 def check_identity(connection: sqlite3.Connection, path: Path, newest: int) -> int:
     """The schema's version; raises StoreError for a later one and for another program's database."""
-    version = int(connection.execute("pragma user_version").fetchone()[0])
-    application = int(connection.execute("pragma application_id").fetchone()[0])
-    tables = int(connection.execute("select count(*) from sqlite_master").fetchone()[0])
+    version, application, tables = connection.execute(_IDENTITY).fetchone()
     if tables and application != APPLICATION_ID:
         raise StoreError(f"{path} is another program's database: give a path of its own to the store", reason="foreign")
     if version > newest:
@@ -96,7 +95,12 @@ def check_identity(connection: sqlite3.Connection, path: Path, newest: int) -> i
             f"{path} was written by a later Spanloom (schema {version}, this one knows {newest}): upgrade Spanloom",
             reason="newer_schema",
         )
-    return version
+    return int(version)
+
+
+# In one statement, because another process may be making the tables between two.
+_IDENTITY = """select (select user_version from pragma_user_version), (select application_id from pragma_application_id),
+    (select count(*) from sqlite_master)"""
 
 
 def _make_file(path: Path) -> None:
