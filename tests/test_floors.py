@@ -18,8 +18,11 @@ FLOOR = {
     "recording": 3, "shipping": 3, "store": 3,
     "otel": 4, "collector": 4, "viewer": 4,
     "pipeline": 5,
-    "__init__": 6, "testing": 6, "demo": 6,
-    "cli": 7, "__main__": 7,  # `spanloom demo` runs the demo and prints its tree: the demo does not know the terminal
+    "testing": 6,
+    "__init__": 7,
+    "demo": 8,  # a user's program, written with the front door
+    "cli": 9,  # `spanloom demo` runs the demo and prints its tree: the demo does not know the terminal
+    "__main__": 10,
 }  # fmt: skip
 
 # The doors behind which an import may wait until it is needed, and why.

@@ -76,7 +76,8 @@ def test_importing_loads_nothing_heavy_and_starts_nothing() -> None:
         "import spanloom\n"
         "light = sorted(name for name in sys.modules if name.startswith('spanloom.'))\n"
         "from spanloom import agent, tool, llm, chain, embed, retriever, configure, context\n"
-        "heavy = [m for m in ('httpx', 'opentelemetry', 'sqlite3', 'rich', 'starlette', 'uvicorn') if m in sys.modules]\n"
+        "names = ('httpx', 'opentelemetry', 'sqlite3', 'rich', 'starlette', 'uvicorn')\n"
+        "heavy = [name for name in names if name in sys.modules]\n"
         "after = os.listdir('/proc/self/fd') if os.path.isdir('/proc/self/fd') else []\n"
         "print(light, heavy, threading.active_count(), len(after) - len(before))\n"
     )
