@@ -31,7 +31,7 @@ LAZY_DOORS = {
         "shipping/transport.py",
         "demo/weather.py",  # the demo's agent is a user's program: it talks to its model by httpx
     },
-    "sqlite3": {"store"},
+    "sqlite3": {"store", "cli/doctor.py"},  # doctor names the version and what it can do
     "rich": {"cli"},
     "opentelemetry": {"otel", "shipping/transport.py"},
     "starlette": {"collector", "viewer"},
