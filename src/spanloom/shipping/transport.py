@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DeliveryError
 from ..wire import Request, Response
+from .importing import import_unseen
 
 if TYPE_CHECKING:
     import httpx
@@ -102,6 +103,7 @@ class Transport:
                 client.close()
 
     def _exchange(self, request: Request, deadline: float, compress: bool) -> Response:
+        import_unseen("httpx")
         import httpx
 
         body, headers = request.body, dict(request.headers)
@@ -157,6 +159,7 @@ class _Deadline:
 
 
 def _client(headers: Mapping[str, str], timeouts: Timeouts, clock: _Deadline) -> httpx.Client:
+    import_unseen("httpx")
     import httpx
 
     _quieten()

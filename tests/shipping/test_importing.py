@@ -1,0 +1,126 @@
+"""A package that our thread imports is never met half made: not by host code that looks, not by a child that forks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SLOW = """
+import time
+first = 1
+time.sleep(0.3)
+from . import part
+late = part.value
+"""
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """A directory with a package that takes 0.3 s to import, and one that fails."""
+    for name, source in (("slow", SLOW), ("broken", "import time\ntime.sleep(0.2)\nraise ImportError('broken')\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(source)
+        (tmp_path / name / "part.py").write_text("value = 7\n")
+    return tmp_path
+
+
+def run(packages: Path, program: str) -> str:
+    source = (
+        "import faulthandler, os, sys, threading, time\n"
+        "faulthandler.dump_traceback_later(15, exit=True)\n"
+        "from spanloom.shipping.importing import import_unseen\n"
+        "before = list(sys.meta_path)\n" + program
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore:This process", "-c", source],
+        cwd=packages,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def test_code_that_looks_in_sys_modules_waits_for_the_whole_package(packages: Path) -> None:
+    """Another thread takes a name that is not there yet, and gets it once the import has ended."""
+    printed = run(
+        packages,
+        "threading.Thread(target=import_unseen, args=('slow',)).start()\n"
+        "while 'slow' not in sys.modules: time.sleep(0.001)\n"
+        "module = sys.modules['slow']\n"
+        "half = 'late' not in vars(module)\n"
+        "print(half, module.late, type(module).__name__, module.__spec__.loader.__class__.__name__)\n"
+        "try: module.nothing\n"
+        "except AttributeError as error: print(error)\n",
+    )
+    assert printed == "True 7 module SourceFileLoader\nmodule 'slow' has no attribute 'nothing'"
+
+
+def test_a_fork_waits_so_that_the_child_can_import(packages: Path) -> None:
+    """A child forked in the middle of the import has the package, and its own import of it does not hang."""
+    printed = run(
+        packages,
+        "threading.Thread(target=import_unseen, args=('slow',)).start()\n"
+        "while 'slow' not in sys.modules: time.sleep(0.001)\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    import slow\n"
+        "    os._exit(slow.late)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n",
+    )
+    assert printed == "7"
+
+
+def test_a_package_that_fails_fails_as_ever(packages: Path) -> None:
+    """The ImportError comes through, nothing of the package or of ours stays behind, and a second try fails alike."""
+    printed = run(
+        packages,
+        "for _ in range(2):\n"
+        "    try: import_unseen('broken')\n"
+        "    except ImportError as error: print(error, 'broken' in sys.modules, sys.meta_path == before)\n"
+        "try: import_unseen('no_such_package')\n"
+        "except ModuleNotFoundError as error: print(error.name)\n",
+    )
+    assert printed.splitlines() == ["broken False True", "broken False True", "no_such_package"]
+
+
+def test_the_hosts_own_import_hooks_are_asked(packages: Path) -> None:
+    """A finder that the host has put first still finds the package, and its loader makes and runs it."""
+    printed = run(
+        packages,
+        "from importlib.machinery import PathFinder\n"
+        "class Hook:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name != 'slow': return None\n"
+        "        spec = PathFinder.find_spec(name, path)\n"
+        "        inner = spec.loader.exec_module\n"
+        "        spec.loader.exec_module = lambda module: (inner(module), setattr(module, 'hooked', True))\n"
+        "        return spec\n"
+        "sys.meta_path.insert(0, Hook())\n"
+        "slow = import_unseen('slow')\n"
+        "print(slow.hooked, import_unseen('slow') is slow, len(sys.meta_path) - len(before))\n",
+    )
+    assert printed == "True True 1"
+
+
+def test_many_threads_import_at_once(packages: Path) -> None:
+    """Host threads that import the package while we do all get the same whole module."""
+    printed = run(
+        packages,
+        "seen = []\n"
+        "def host():\n"
+        "    import slow\n"
+        "    seen.append((id(slow), slow.late))\n"
+        "threads = [threading.Thread(target=import_unseen, args=('slow',)) for _ in range(3)]\n"
+        "threads += [threading.Thread(target=host) for _ in range(5)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "print(len(seen), len(set(seen)), sys.meta_path == before)\n",
+    )
+    assert printed == "5 1 True"
