@@ -28,6 +28,7 @@ _HEADER_SCHEME = re.compile(rb"[ \t]*[A-Za-z][A-Za-z0-9-]{2,20}[ \t]+\S")
 _CODE = re.compile(rb"[(\[{$%]")
 _NO_SECRET = frozenset((b"true", b"false", b"null", b"none", b"nil", b"undefined", b"str", b"string"))
 
+
 class Assignments:
     """Finds ``name: value`` and ``name = value`` in text where the name tells that the value is a secret.
 
