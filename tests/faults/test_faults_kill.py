@@ -128,10 +128,12 @@ def test_sigkill_after_every_single_append(home: Path, endpoint: str) -> None:
 # Kills itself at the N-th line of our own code that runs while one run is recorded: between any two statements of
 # the append, the roll to a new segment included.
 AT_LINE = """
-import itertools, os, signal, sys, time
+import os, signal, sys
+import httpx  # here, so that not every forked child imports it again
 import spanloom
 from support.program import accepted, say
 
+spanloom.tool, spanloom.configure, spanloom.Collector
 url, first, step, count = sys.argv[1], *map(int, sys.argv[2:5])
 ours = os.path.dirname(spanloom.__file__) + os.sep
 

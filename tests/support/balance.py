@@ -44,10 +44,7 @@ def _account(destination: Any) -> Account:
 def _count(value: Any) -> tuple[int, dict[str, int]]:
     """A column as its total and its reasons, whether it is an int, a mapping, or a number that knows its reasons."""
     reasons = dict(getattr(value, "by_reason", {} if isinstance(value, int) else value))
-    if isinstance(value, int):
-        total = int(value)
-    else:
-        total = getattr(value, "total", sum(reasons.values()))
+    total = int(value) if isinstance(value, int) else getattr(value, "total", sum(reasons.values()))
     assert not reasons or total == sum(reasons.values()), f"the reasons {reasons} do not add up to {total}"
     return total, reasons
 

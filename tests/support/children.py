@@ -9,9 +9,10 @@
 
 Theory of operation. The program's standard output and error are files, not pipes: a process that is killed has said
 what it said, a grandchild that keeps them open delays nobody, and the lines can be read while it runs. The first line
-of the program arms faulthandler, also after each fork, so that a hang ends with every thread's stack instead of
-silence; should that not be enough, the whole process group is killed. A hang is the child's deadline passing, never a
-sleep in the test.
+of the program arms faulthandler, so that a hang ends with every thread's stack instead of silence. Its timer cannot
+be armed again in a forked child (that would wait for a thread that the child does not have), so whoever of the group
+is still there at the end is asked for its stacks by SIGUSR2, and then killed. A hang is the child's deadline passing,
+never a sleep in the test.
 
 Promise: no process of the group is left behind. Never inherits SPANLOOM_* or vendors' settings from outside.
 """
@@ -33,8 +34,8 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent.parent
 
 _ARM = (
-    "import faulthandler as _f, os as _o; _arm = lambda: _f.dump_traceback_later({seconds}, exit=True); _arm(); "
-    "_o.register_at_fork(after_in_child=_arm) if hasattr(_o, 'register_at_fork') else None\n"
+    "import faulthandler as _f; _f.dump_traceback_later({seconds}, exit=True); "
+    "import signal as _s; _f.register(_s.SIGUSR2, all_threads=True)\n"
 )
 _WARNINGS = "default,ignore:This process"  # from 3.12 os.fork() warns of threads, which is what is tested here
 _OUTSIDE = ("SPANLOOM_", "LUNARY_", "OTEL_", "LUMEN_", "VALMI_", "VLUNA_", "ATLAS_", "TRACEPARENT", "PYTHON")
@@ -65,8 +66,8 @@ class Finished:
     def assert_clean(self) -> Finished:
         """Ended by itself with status 0, said nothing on standard error, left nobody behind."""
         assert self.returncode == 0, f"ended with {self.returncode}\n{self.stderr}\n{self.stdout[-2000:]}"
+        assert self.stragglers == 0, f"a process of its group was still running\n{self.stderr}"
         assert self.stderr == "", self.stderr
-        assert self.stragglers == 0, "a process of its group was still running"
         return self
 
 
@@ -158,11 +159,22 @@ class Child:
     def _kill_group(self) -> int:
         """Kill the program's whole process group; how many there were besides itself, zombies not counted."""
         others = [pid for pid in _running_in_group(self.process.pid) if pid != self.process.pid]
+        for pid in others:
+            ask_for_stacks(pid)
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
         return len(others)
+
+
+def ask_for_stacks(pid: int) -> None:
+    """Have a program of ours, or a fork of one, write every thread's stack to its standard error."""
+    try:
+        os.kill(pid, signal.SIGUSR2)
+    except OSError:
+        return
+    time.sleep(0.2)
 
 
 def child(source: str, *arguments: str, **options: object) -> Finished:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import time
 from typing import Any
 
@@ -50,7 +51,9 @@ def wait_for_children(pids: list[int], timeout_seconds: float) -> dict[str, int]
                 ends["well" if status == 0 else "badly"] += 1
         time.sleep(0.005)
     for pid in left:
-        os.kill(pid, 9)
+        os.kill(pid, signal.SIGUSR2)  # its stacks, on standard error
+        time.sleep(0.2)
+        os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         ends["hung"] += 1
     return ends

@@ -31,10 +31,33 @@ def test_a_hang_is_seen_with_its_stack() -> None:
         child("import time\ndef stand_still(): time.sleep(60)\nstand_still()", timeout_seconds=0.5)
 
 
-def test_a_hang_in_a_forked_child_is_seen() -> None:
-    """faulthandler is armed again after a fork."""
-    with pytest.raises(AssertionError, match="hung"):
-        child("import os, time\nif os.fork() == 0: time.sleep(60)\nos.wait()", timeout_seconds=0.5)
+def test_a_hang_in_a_forked_child_is_seen_with_its_stack() -> None:
+    """So does a forked child that hangs, whether its parent waits for it or has gone."""
+    source = "import os, time\ndef stand_still(): time.sleep(60)\nif os.fork() == 0: stand_still()\n"
+    with pytest.raises(AssertionError, match=r"hung(.|\n)*in stand_still"):
+        child(source + "os.wait()", timeout_seconds=0.5)
+    with pytest.raises(AssertionError, match=r"in stand_still"):
+        child(source)
+
+
+def test_a_hung_child_is_reaped_and_counted() -> None:
+    """`wait_for_children` tells who ended well, badly, or not at all, and shows where those stood."""
+    with Child(
+        """
+        import os, time
+        from support.program import say, wait_for_children
+        pids = []
+        for end in (lambda: os._exit(0), lambda: os._exit(1), lambda: time.sleep(60)):
+            pid = os.fork()
+            if not pid:
+                end()
+            pids.append(pid)
+        say("ends", wait_for_children(pids, 0.5))
+        """
+    ) as running:
+        done = running.finish()
+    assert done.lines("ends") == ["{'well': 1, 'badly': 1, 'hung': 1}"]
+    assert "program.py" in done.stderr
 
 
 def test_noise_status_and_stragglers_fail() -> None:
