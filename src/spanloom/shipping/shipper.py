@@ -40,7 +40,7 @@ from .ledger import DestinationHealth, Ledger, warn
 from .retry import Pacing, RetryRules
 
 _FAILING_PATIENCE_SECONDS = 0.25
-_UNKNOWN_PATIENCE_SECONDS = 0.95
+_UNKNOWN_PATIENCE_SECONDS = 0.85
 _SLOW_FACTOR = 3.0
 """An endpoint may take this many times its slowest answer before it counts as hanging."""
 _LONGEST_RESTART_SECONDS = 30.0
