@@ -6,8 +6,11 @@ only what is still theirs. Must never: keep a token (resetting one fails in anot
 
 from __future__ import annotations
 
+import gc
+import sys
+from _thread import get_ident
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from contextvars_extras import ContextVarsRegistry  # type: ignore[import-untyped]
 
@@ -79,3 +82,53 @@ OUTSIDE: list[bool] = []
 
 # A live run, a parent elsewhere, OFF, or OUTSIDE.
 current_var: ContextVar[Parent] = ContextVar("spanloom_current", default=OUTSIDE)
+
+T = TypeVar("T")
+
+
+class _Collection:
+    """The thread in which the garbage collector is at work, if it is."""
+
+    __slots__ = ("thread", "watched")
+
+    def __init__(self) -> None:
+        self.thread: int | None = None
+        self.watched = False
+
+    def noticed(self, phase: str, info: object) -> None:
+        self.thread = get_ident() if phase == "start" else None
+
+
+_collection = _Collection()
+
+
+def watch_collections() -> None:
+    """Have `set_variable` know of collections. Called when a recorder is installed; needless from Python 3.12 on."""
+    if sys.version_info < (3, 12) and not _collection.watched:
+        _collection.watched = True
+        gc.callbacks.append(_collection.noticed)
+
+
+if sys.version_info >= (3, 12):
+
+    def set_variable(variable: ContextVar[T], value: T) -> None:
+        """Set a context variable."""
+        variable.set(value)
+
+    set_current = current_var.set
+else:
+
+    def set_variable(variable: ContextVar[T], value: T) -> None:
+        """Set a context variable, unless a finaliser called us.
+
+        Before Python 3.12 a collection may begin inside `ContextVar.set`; a finaliser that then sets a variable of the
+        same context frees what the outer call is reading, and the interpreter crashes (seen on 3.10.13 within a
+        second of emitting from ``__del__``). So a run that a finaliser opens is recorded but not made current.
+        """
+        if _collection.thread is None or _collection.thread != get_ident():
+            variable.set(value)
+
+    def set_current(run: Parent) -> None:
+        """As `set_variable`, for the current run."""
+        if _collection.thread is None or _collection.thread != get_ident():
+            current_var.set(run)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import UsageError
-from .ambient import Ambient, ambient_var, current_var
+from .ambient import Ambient, ambient_var, current_var, set_variable
 from .compose import members_of, object_of, texts_of
 from .edge import OFF, direct, failed, wrong_argument
 from .late import checked_tags, shown
@@ -36,7 +36,7 @@ class Block:
     def __enter__(self) -> None:
         ours, before = self._inner(), self._variable.get()
         self._entered.append((ours, before))
-        self._variable.set(ours)
+        set_variable(self._variable, ours)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -47,7 +47,7 @@ class Block:
             ours, before = self._entered[index]
             if ours is here:
                 del self._entered[index]
-                self._variable.set(before)
+                set_variable(self._variable, before)
                 return
         if self._entered:
             self._entered.pop()

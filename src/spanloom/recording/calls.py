@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .ambient import current_var
+from .ambient import current_var, set_current
 from .plan import Plan, begin, finish, finish_failed
 from .streams import named_like, watch
 from .tally import is_stream
@@ -20,7 +20,7 @@ Wrapper = Callable[..., Any]
 
 BEGIN = object()
 _get = current_var.get
-_set = current_var.set
+_set = set_current
 
 
 def plain_call(plan: Plan) -> Wrapper:

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any
 
 from ..errors import UsageError
-from .ambient import current_var
+from .ambient import current_var, set_current
 from .edge import wrong_argument
 from .plan import Plan, begin, finish, finish_failed
 from .run import Run
@@ -94,14 +94,14 @@ def _recorded_init(cls: Any, plan: Plan) -> Callable[..., None]:
             return
         previous = current_var.get()
         try:
-            current_var.set(run)
+            set_current(run)
             call_original(self, *args, **kwargs)
         except BaseException as error:
             finish_failed(plan, run, error)
             raise
         finally:
             if current_var.get() is run:
-                current_var.set(previous)
+                set_current(previous)
         finish(plan, run, self)
 
     return __init__
@@ -136,14 +136,14 @@ def _recorded_new(cls: Any, plan: Plan) -> Callable[..., Any]:
             return new(made, *args, **kwargs)
         previous = current_var.get()
         try:
-            current_var.set(run)
+            set_current(run)
             instance = new(made, *args, **kwargs)
         except BaseException as error:
             finish_failed(plan, run, error)
             raise
         finally:
             if current_var.get() is run:
-                current_var.set(previous)
+                set_current(previous)
         finish(plan, run, instance)
         return instance
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..clock import iso
 from ..errors import UsageError
-from .ambient import Ambient, ambient_var, current_var
+from .ambient import Ambient, ambient_var, current_var, set_variable
 from .compose import label
 from .edge import OFF, direct, nothing
 from .late import checked_tags, shown
@@ -68,7 +68,7 @@ class Chat(Run):
         before = ambient_var.get()
         ours = before.within(thread=json_text(self._thread.id))
         self._ambients = (ours, before)
-        ambient_var.set(ours)
+        set_variable(ambient_var, ours)
         return self
 
     def __exit__(
@@ -76,7 +76,7 @@ class Chat(Run):
     ) -> None:
         ours, before = self._ambients
         if ambient_var.get() is ours:
-            ambient_var.set(before)
+            set_variable(ambient_var, before)
         self.leave()
         if error is not None or self._late is not None:
             end_block(self, error)

@@ -18,7 +18,7 @@ import wrapt
 
 from ..errors import UsageError
 from ..records import RUN_TYPES
-from .ambient import OUTSIDE, ambient_var, current_var
+from .ambient import OUTSIDE, ambient_var, current_var, set_current
 from .calls import Wrapper, coroutine_call, plain_call
 from .classes import decorate_class, plan_of_class, traced_instance
 from .edge import OFF, direct, failed, wrong_argument
@@ -150,7 +150,7 @@ class Opener:
         if run is not INERT:
             run._opener = self
             run._previous = current_var.get()
-            current_var.set(run)
+            set_current(run)
         return run
 
     def __exit__(
@@ -162,7 +162,7 @@ class Opener:
         if isinstance(run, Run):
             run._opener = None
             if current_var.get() is not run:
-                current_var.set(run)
+                set_current(run)
             run.leave()
             end_block(run, error, self._options.ignore)
 

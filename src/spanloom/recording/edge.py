@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from ..errors import UsageError
-from .ambient import current_var
+from .ambient import current_var, set_current
 from .recorder import problem, seat
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,14 +73,14 @@ def nothing() -> None:
 def call_hook(name: str, hook: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
     """Whether a user's hook worked, and what it returned. Nothing is recorded inside it."""
     previous = current_var.get()
-    current_var.set(OFF)
+    set_current(OFF)
     try:
         return True, hook(*args)
     except Exception as error:
         failed(f"{name}_failed", error)
         return False, None
     finally:
-        current_var.set(previous)
+        set_current(previous)
 
 
 def _said_by(error: BaseException) -> str:

@@ -24,14 +24,14 @@ import sys
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
-from .ambient import current_var
+from .ambient import current_var, set_current
 from .calls import BEGIN, Wrapper
 from .plan import Plan, begin
 from .streams import named_like
 from .tally import Tally
 
 _get = current_var.get
-_set = current_var.set
+_set = set_current
 
 
 def generator_call(plan: Plan) -> Wrapper:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import quote, unquote
 
 from ..errors import UsageError
-from .ambient import ambient_var, current_var
+from .ambient import ambient_var, current_var, set_current, set_variable
 from .blocks import Block
 from .edge import OFF, direct, nothing
 from .late import shown
@@ -54,15 +54,15 @@ def _carry_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def carried(*args: Any, **kwargs: Any) -> Any:
         run_before, ambient_before = current_var.get(), ambient_var.get()
-        current_var.set(run)
-        ambient_var.set(ambient)
+        set_current(run)
+        set_variable(ambient_var, ambient)
         try:
             return await function(*args, **kwargs)
         finally:
             if current_var.get() is run:
-                current_var.set(run_before)
+                set_current(run_before)
             if ambient_var.get() is ambient:
-                ambient_var.set(ambient_before)
+                set_variable(ambient_var, ambient_before)
 
     return carried
 

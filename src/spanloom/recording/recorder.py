@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import Clock, Ids
 from . import threads
-from .ambient import OUTSIDE
+from .ambient import OUTSIDE, watch_collections
 
 if TYPE_CHECKING:
     from .lineage import Remote
@@ -112,6 +112,7 @@ def install(recorder: Recorder | None) -> Recorder | None:
     seat.starter = None
     seat.installed = recorder
     seat.live = live
+    watch_collections()
     OUTSIDE[:] = [True] if live is not None else []
     threads.follow(live is not None and live.propagate_threads)
     return before

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..clock import iso
 from ..errors import UsageError
-from .ambient import OUTSIDE, current_var
+from .ambient import OUTSIDE, current_var, set_current
 from .closing import close, close_failed, error_members, process
 from .compose import Label, end_record, point_record, update_record
 from .edge import Off, direct, failed, nothing, wrong_argument
@@ -211,7 +211,7 @@ class Run:
     def __enter__(self) -> Run:
         """Make the run current until the block is left, which ends it."""
         self._previous = current_var.get()
-        current_var.set(self)
+        set_current(self)
         return self
 
     def __exit__(self, kind: _Kind, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -235,7 +235,7 @@ class Run:
         previous = getattr(self, "_previous", OUTSIDE)
         self._previous = OUTSIDE
         if current_var.get() is self:
-            current_var.set(previous)
+            set_current(previous)
 
     def _is_open(self, what: str) -> bool:
         if hasattr(self, "_live"):

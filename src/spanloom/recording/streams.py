@@ -12,7 +12,7 @@ from typing import Any
 
 import wrapt
 
-from .ambient import current_var
+from .ambient import current_var, set_current
 from .plan import Plan
 from .run import Run
 from .tally import Tally
@@ -88,7 +88,7 @@ class Stream(_Watched):
         tally: Tally = self._self_tally
         previous = current_var.get()
         try:
-            current_var.set(tally.run)
+            set_current(tally.run)
             item = take(*args)
         except StopIteration:
             tally.end()
@@ -98,7 +98,7 @@ class Stream(_Watched):
             raise
         finally:
             if current_var.get() is tally.run:
-                current_var.set(previous)
+                set_current(previous)
         tally.add(item)
         return item
 
@@ -138,7 +138,7 @@ class AsyncStream(_Watched):
         tally: Tally = self._self_tally
         previous = current_var.get()
         try:
-            current_var.set(tally.run)
+            set_current(tally.run)
             item = await take(*args)
         except StopAsyncIteration:
             tally.end()
@@ -148,7 +148,7 @@ class AsyncStream(_Watched):
             raise
         finally:
             if current_var.get() is tally.run:
-                current_var.set(previous)
+                set_current(previous)
         tally.add(item)
         return item
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .ambient import current_var
+from .ambient import current_var, set_current
 from .closing import close, close_failed
 from .edge import failed
 from .late import MISSING
@@ -139,11 +139,11 @@ class Tally:
         if reduce is None:
             return ("".join(kept) if kept and all(type(item) is str for item in kept) else kept), True
         previous = current_var.get()
-        current_var.set(run)
+        set_current(run)
         try:
             return reduce(kept), True
         except Exception as error:
             failed("reduce_failed", error)
             return None, False
         finally:
-            current_var.set(previous)
+            set_current(previous)
