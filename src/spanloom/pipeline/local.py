@@ -15,6 +15,7 @@ from ..errors import SettingsError, WireError
 from ..records import AnyRecord, decode, decode_batch
 from ..settings import from_env
 from ..shipping.destination import BatchPolicy, destination_id
+from ..shipping.importing import import_unseen
 from ..wire import DELIVERED, DUPLICATE, Verdict
 
 if TYPE_CHECKING:
@@ -73,11 +74,12 @@ class LocalDestination:
 
     def deliver(self, payloads: Sequence[bytes], deadline: float) -> list[Verdict]:
         """Commit the records in one transaction; a record that cannot be read is rejected by itself."""
+        store = self._opened()
         from ..store import Incoming
 
         read = _read(payloads)
         batch = [Incoming(record) for record in read if record is not None]
-        stored = iter(self._opened().write(batch))
+        stored = iter(store.write(batch))
         return [
             Verdict("rejected", "unreadable") if record is None else DELIVERED if next(stored).new else DUPLICATE
             for record in read
@@ -98,6 +100,8 @@ class LocalDestination:
 
     def _opened(self) -> Store:
         if self._store is None:
+            import_unseen("sqlite3")  # a fork in the middle of these two would hang the child at its own import
+            import_unseen("spanloom.store")
             from ..store import Retention, Store
 
             retention = Retention(max_bytes=self._max_bytes, max_age_seconds=self._max_age_days * 86400.0)
