@@ -18,13 +18,10 @@ from .recorder import problem, seat
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Off:
-    """What `current_var` holds where nothing is recorded. Falsy, which is all that wrapt looks at."""
+class Off(tuple[()]):
+    """What `current_var` holds where nothing is recorded. Empty, hence false, which wrapt sees without a Python call."""
 
     __slots__ = ()
-
-    def __bool__(self) -> bool:
-        return False
 
 
 OFF = Off()
