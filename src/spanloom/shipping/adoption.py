@@ -37,7 +37,7 @@ from .volume import DESTINATIONS, DRAFT_PREFIX, LOCK, OPEN_RUNS, owed_by, quaran
 _TRIES_PER_SCAN = 100
 _SCAN_SECONDS = 60.0
 _DRAFT_SECONDS = 3600.0
-_JOURNAL_NAME = re.compile(r"\d{8}T\d{6}-\d+-[0-9a-f]+")
+JOURNAL_NAME = re.compile(r"\d{8}T\d{6,12}-\d+-[0-9a-f]+")
 
 
 class SegmentFile(NamedTuple):
@@ -401,7 +401,7 @@ class Adoptions:
             return []
         for name in [name for name in names if name.startswith(DRAFT_PREFIX)][:_TRIES_PER_SCAN]:
             _clear_draft(os.path.join(journal.root, name))
-        wanted = sorted(name for name in names if _JOURNAL_NAME.fullmatch(name) and name not in known)
+        wanted = sorted(name for name in names if JOURNAL_NAME.fullmatch(name) and name not in known)
         return wanted[:_TRIES_PER_SCAN]
 
     def _try(self, name: str) -> DeadJournal | None:
@@ -416,7 +416,7 @@ class Adoptions:
         try:
             places.check_private(path)
             lock = places.open_to_read(os.path.join(path, LOCK), write=True)
-            if self._may_own(path, lock):
+            if may_own(path, lock):
                 dead = DeadJournal(root, name, lock, tuple(self.lanes))
                 lock = -1
                 return dead
@@ -429,16 +429,6 @@ class Adoptions:
             if lock >= 0:
                 os.close(lock)
         return None
-
-    @staticmethod
-    def _may_own(path: str, lock: int) -> bool:
-        if not places.try_lock(lock):
-            return False
-        if places.identity_at(os.path.join(path, LOCK)) != places.identity(lock):
-            return False
-        os.lseek(lock, 0, os.SEEK_SET)
-        owner = places.read_owner(os.read(lock, 4096))
-        return owner is None or not owner.alive_elsewhere()
 
     def _take_in(self, dead: DeadJournal) -> None:
         self.damaged_bytes += dead.damaged_bytes
@@ -481,7 +471,7 @@ class Adoptions:
         root = self._journal.root
         ours = {dead.name for dead in self.journals}
         try:
-            names = sorted(name for name in os.listdir(root) if _JOURNAL_NAME.fullmatch(name) and name not in ours)
+            names = sorted(name for name in os.listdir(root) if JOURNAL_NAME.fullmatch(name) and name not in ours)
         except OSError:
             return 0
         for name in names[:_TRIES_PER_SCAN]:
@@ -495,7 +485,7 @@ class Adoptions:
         try:
             places.check_private(path)
             lock = places.open_to_read(os.path.join(path, LOCK), write=True)
-            if not self._may_own(path, lock):
+            if not may_own(path, lock):
                 return 0
             found = [one for segment in segment_paths(path) if (one := read_segment(segment)) is not None]
             size = sum(one.size_bytes for one in found)
@@ -517,6 +507,17 @@ class Adoptions:
                     cursor.save()
                 dead.release()
         self.journals.clear()
+
+
+def may_own(path: str, lock: int) -> bool:
+    """Whether a journal is ours from now on, by the lock on this freshly opened descriptor of its lock file."""
+    if not places.try_lock(lock):
+        return False
+    if places.identity_at(os.path.join(path, LOCK)) != places.identity(lock):
+        return False
+    os.lseek(lock, 0, os.SEEK_SET)
+    owner = places.read_owner(os.read(lock, 4096))
+    return owner is None or not owner.alive_elsewhere()
 
 
 def _write_owed(dead: DeadJournal) -> None:

@@ -96,6 +96,7 @@ class Journal:
         self._pending: deque[Item] = deque()
         self._lock = allocate_lock()
         self._healing = allocate_lock()
+        self._era = object()  # another one in a forked child, which may go on in the middle of a drain of its parent's
         self._owner = 0
         self._retiring = allocate_lock()
         self._closed = False
@@ -125,11 +126,25 @@ class Journal:
             try:
                 self._owner = get_ident()
                 self._drain(pending)
+            except BaseException:
+                self._drain(pending)  # the host's, out of a signal handler; what others left to us comes first
+                raise
             finally:
                 self._owner = 0
                 lock.release()
         if self.sleepers:
             ring_sleepers(self.sleepers)
+
+    def drain_stragglers(self) -> None:
+        """Write what an append left behind that an exception cut short. For the keeper."""
+        if self._pending and self._lock.acquire(False):
+            lock = self._lock
+            try:
+                self._owner = get_ident()
+                self._drain(self._pending)
+            finally:
+                self._owner = 0
+                lock.release()
 
     def reject(self, reason: str) -> None:
         """Count a record that was not made."""
@@ -143,6 +158,8 @@ class Journal:
                 if body.tail[2] is item or body.put(item) or not self._make_room(item):
                     pending.popleft()
             except Exception as error:  # a named door: MemoryError and what nobody thought of; counted
+                if not _is_ours(error):
+                    raise
                 if not pending:
                     return  # forked in the middle, by a signal handler: all this is the parent's
                 self._refuse(item, "out_of_memory" if isinstance(error, MemoryError) else "journal_error")
@@ -169,6 +186,7 @@ class Journal:
 
     def _make_room(self, item: Item) -> bool:
         """See to it that the item can be put next time; False when it never can (then it is counted)."""
+        era = self._era
         active = self.active
         if active.next is not None:  # an exception came between the two stores below
             self.active = active.next
@@ -180,6 +198,8 @@ class Journal:
                 self._refuse(item, fresh)
                 return False
             following = Segment(fresh, time.monotonic())
+            if self._era is not era:
+                return False
             active.next = following
             self.active = following
         else:
@@ -200,6 +220,8 @@ class Journal:
                 if volume.mappable:
                     return self._fresh_mapping(volume, form.frame_size(payload_bytes) + form.HEADER_BYTES, first)
             except OSError as error:
+                if not _is_ours(error):
+                    raise
                 self.degrade(error)
         if self.heap_bytes() + payload_bytes > limits.memory_bytes:
             return "memory_full"
@@ -475,6 +497,22 @@ def _count(counters: dict[str, itertools.count[int]], reason: str) -> None:
 
 def _read_counts(counters: dict[str, itertools.count[int]]) -> dict[str, int]:
     return {reason: int(repr(counter)[6:-1]) for reason, counter in list(counters.items())}
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether an exception began in our own code, and not in a signal handler that interrupted it."""
+    modules = []
+    at = error.__traceback__
+    while at is not None:
+        modules.append(at.tb_frame.f_globals.get("__name__", ""))
+        at = at.tb_next
+    while modules and modules[-1] in _LIBRARY:
+        modules.pop()
+    return not modules or modules[-1].startswith("spanloom.")
+
+
+_LIBRARY = frozenset({"os", "posixpath", "genericpath", "stat", "secrets", "random", "codecs"})
+"""Modules of the standard library whose own frames may stand below ours."""
 
 
 def _someone_drains() -> bool:

@@ -158,6 +158,7 @@ class Keeper:
 
     def _beat(self) -> None:
         journal = self._journal
+        journal.drain_stragglers()
         self._seen = journal.active.end
         if journal.root:
             self._guard_place()

@@ -62,6 +62,7 @@ class Mapping:
     __slots__ = ("_own", "identity", "memory", "words")
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
+        self._own: int | None = None
         found = os.fstat(descriptor)
         self.identity = (found.st_dev, found.st_ino)
         if _TRACKS:
@@ -69,7 +70,6 @@ class Mapping:
             self._own = _find_copy(descriptor, self.identity)
         else:
             self.memory = mmap.mmap(descriptor, size_bytes, trackfd=False)  # type: ignore[call-arg,unused-ignore]
-            self._own = None
         self.words = memoryview(self.memory).cast("Q")
 
     def touch(self) -> None:

@@ -283,5 +283,6 @@ def _where() -> str:
 
 def new_name() -> str:
     """A name for a journal's directory; names sort by the time of making."""
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    return f"{stamp}-{os.getpid()}-{secrets.token_hex(4)}"
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+    return f"{stamp}{rest // 1000:06d}-{os.getpid()}-{secrets.token_hex(4)}"

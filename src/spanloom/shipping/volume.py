@@ -81,8 +81,12 @@ class Volume:
 
     def new_mapping(self, size_bytes: int) -> tuple[Mapping, str]:
         """A new segment file, mapped, and its path."""
-        path = self.new_path()
-        return map_new_file(path, (size_bytes + 4095) & ~4095), path
+        while True:
+            path = self.new_path()
+            try:
+                return map_new_file(path, (size_bytes + 4095) & ~4095), path
+            except FileExistsError:
+                continue  # an exception, or a fork in a signal handler, came between making it and using it
 
     @staticmethod
     def start(mapping: Mapping, path: str, first: int) -> MappedBody:
@@ -138,7 +142,7 @@ def owed_by(path: str) -> tuple[str, ...] | None:
         found = msgspec.json.decode(places.read_file(os.path.join(path, DESTINATIONS)), type=tuple[str, ...])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return tuple(dest_id for dest_id in found if is_dest_id(dest_id))
+    return tuple(dest_id for dest_id in found if is_dest_id(dest_id)) or None
 
 
 def quarantine(root: str, journal: str, path: str) -> None:
