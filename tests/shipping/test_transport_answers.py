@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 import socket
 import struct
 import time
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from raw_server import RawServer, answering, raw_server, reply
@@ -372,3 +374,62 @@ def test_no_key_shows_in_a_repr() -> None:
     """Neither the transport nor a request shows what its headers hold (C89)."""
     request = Request("POST", "/", {"authorization": KEY}, KEY.encode())
     assert KEY not in repr(transport("http://127.0.0.1:1")) + repr(request)
+
+
+def sole_stream(sender: Transport) -> int:
+    """The descriptor of the one connection that is kept."""
+    (stream,) = [each for each in sender._clock.streams if each._socket.fileno() >= 0]
+    descriptor: int = stream._socket.fileno()
+    return descriptor
+
+
+def test_a_descriptor_that_became_the_hosts_is_left_alone(tmp_path: Path) -> None:
+    """A sweep of descriptors closes our socket, and the host's file gets its number: we neither write into it nor close
+    it, and the request goes out on a new connection (C26)."""
+    with raw_server(answering(reply())) as server:
+        sender = transport(server.url)
+        sender.send(Request("POST", "/", {}, b"1"), time.monotonic() + 5)
+        number = sole_stream(sender)
+        with open(tmp_path / "hosts", "wb") as file:
+            os.dup2(file.fileno(), number)  # closes ours and takes its number
+            assert sender.send(Request("POST", "/", {}, b"2"), time.monotonic() + 5).status == 200
+            sender.close()
+            os.write(number, b"the host's own")
+            os.close(number)
+        assert (tmp_path / "hosts").read_bytes() == b"the host's own"
+    assert [request.body for request in server.requests] == [b"1", b"2"]
+
+
+def test_a_descriptor_that_was_only_closed_is_replaced() -> None:
+    """A sweep without reuse: one new connection, no failure (C26)."""
+    with raw_server(answering(reply())) as server:
+        sender = transport(server.url)
+        sender.send(Request("POST", "/", {}, b"1"), time.monotonic() + 5)
+        os.close(sole_stream(sender))
+        assert sender.send(Request("POST", "/", {}, b"2"), time.monotonic() + 5).status == 200
+        sender.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_lets_go_of_the_connection_and_the_parent_keeps_it() -> None:
+    """The child closes its copy of the descriptor and says nothing on it; the parent goes on, on the same connection
+    (C24)."""
+    with raw_server(answering(reply())) as server:
+        sender = transport(server.url)
+        sender.send(Request("POST", "/", {}, b"1"), time.monotonic() + 5)
+        number = sole_stream(sender)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                sender.forget()
+                try:
+                    os.fstat(number)
+                except OSError:
+                    code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert sender.send(Request("POST", "/", {}, b"2"), time.monotonic() + 5).status == 200
+        sender.close()
+    assert len(server.connections) == 1

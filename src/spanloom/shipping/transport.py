@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 import socket
 import ssl
 import sys
 import time
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -91,9 +93,12 @@ class Transport:
             return self._exchange(request, deadline, compress)
 
     def forget(self) -> None:
-        """In a forked child: the parent's sockets are neither closed nor used."""
+        """In a forked child: the parent's connection is not used, and our copy of its descriptor is closed, which
+        says nothing to the peer. Called in the fork hook, before anyone can have put the number to another use."""
+        streams, self._clock = list(self._clock.streams), _Deadline()
         self._client = None
-        self._clock = _Deadline()
+        for stream in streams:
+            stream.let_go()
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
@@ -147,6 +152,7 @@ class _Deadline:
     def __init__(self) -> None:
         self.at = 0.0
         self.connections = 0
+        self.streams: weakref.WeakSet[_Stream] = weakref.WeakSet()
 
     def left(self, timeout: float | None) -> float:
         """The seconds that one socket operation may take; never 0, which would mean non-blocking."""
@@ -215,10 +221,17 @@ class _Backend:
 
 
 class _Stream:
-    """A network stream (httpcore's protocol) that raises httpcore's timeouts at the deadline."""
+    """A network stream (httpcore's protocol) that raises httpcore's timeouts at the deadline.
+
+    It also knows its socket again. A host that sweeps descriptors (daemons do) closes ours behind our back, and the
+    number may be a file or a socket of the host's by the time we write or close: so each first looks whose it is.
+    """
 
     def __init__(self, inner: Any, clock: _Deadline) -> None:
         self._inner, self._clock = inner, clock
+        self._socket = inner.get_extra_info("socket")
+        self._identity = _identity(self._socket)
+        clock.streams.add(self)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._clock.over:
@@ -229,16 +242,19 @@ class _Stream:
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        import httpcore
+
+        if not self._is_ours():
+            raise httpcore.ReadError("the connection's descriptor was closed by someone else")
         view = memoryview(buffer)
         for start in range(0, len(view), _WRITE_SLICE_BYTES):
             if self._clock.over:
-                import httpcore
-
                 raise httpcore.WriteTimeout("deadline")
             self._inner.write(bytes(view[start : start + _WRITE_SLICE_BYTES]), timeout=self._clock.left(timeout))
 
     def close(self) -> None:
-        self._inner.close()
+        if self._is_ours():
+            self._inner.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
@@ -247,6 +263,30 @@ class _Stream:
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
+
+    def let_go(self) -> None:
+        """Close the descriptor alone: no farewell on the wire, no lock, no warning of an unclosed socket."""
+        if self._is_ours() and self._socket is not None:
+            try:
+                os.close(self._socket.detach())
+            except OSError:
+                pass
+
+    def _is_ours(self) -> bool:
+        """Whether the number still stands for our socket; if not, the socket object forgets it."""
+        if self._identity is None or _identity(self._socket) == self._identity:
+            return True
+        self._socket.detach()
+        return False
+
+
+def _identity(sock: Any) -> tuple[int, int] | None:
+    """Device and inode of a socket's descriptor; None when there is none."""
+    try:
+        stat = os.fstat(sock.fileno())
+    except (AttributeError, OSError, ValueError):
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _read(answer: httpx.Response, deadline: float) -> Response:
