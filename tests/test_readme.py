@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
-from stored import run_program, tree, trees
+from spanloom.store.reader import Reader
+from stored import Node, clean_environment, run_program, tree, trees
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -122,6 +126,45 @@ def test_the_fixture_in_the_readme_works(home: Path) -> None:
 def test_every_program_of_the_readme_is_run() -> None:
     """No Python block stands in the README that nobody runs."""
     assert set(programs()) == {*CHECKS, "Your own tests 2"}
+
+
+def test_the_tree_in_the_readme_is_what_the_demo_prints(home: Path) -> None:
+    """Apart from ids and durations, the text in the README is the demo's output."""
+    shown = re.search(r"^```text\n(thread .*?)^```$", README, re.MULTILINE | re.DOTALL)[1]
+    printed = run_program(home, "-m", "spanloom", "demo", COLUMNS="80")
+    assert without_ids_and_times(shown) in without_ids_and_times(printed)
+
+
+def without_ids_and_times(text: str) -> str:
+    """The text with each id and each duration replaced, and with single spaces: a column is as wide as its widest."""
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text)
+    return re.sub(r" +", " ", re.sub(r"\b\d+(\.\d+)? (us|ms|s)\b", "TIME", text))
+
+
+def test_the_collector_of_the_readme_takes_what_an_example_sends(home: Path, tmp_path: Path) -> None:
+    """`spanloom serve` in one process, the weather agent in another: its tree is in the collector's store, once, and is
+    served again over HTTP."""
+    assert "SPANLOOM_COLLECTOR_URL=http://127.0.0.1:8321 python examples/weather_agent.py" in README
+    store = tmp_path / "collected.db"
+    with subprocess.Popen(
+        [sys.executable, "-m", "spanloom", "serve", "--port", "0", "--store", store],
+        env=clean_environment(home),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as serving:
+        try:
+            url = re.search(r"http://\S+", serving.stdout.readline())[0]
+            run_program(home, ROOT / "examples" / "weather_agent.py", SPANLOOM_COLLECTOR_URL=url)
+            asked = httpx.get(f"{url}/v1/runs", params={"type": "llm"}, timeout=10, trust_env=False).json()
+        finally:
+            serving.terminate()
+            serving.wait(10)
+    assert [run["name"] for run in asked["data"]] == ["gpt-4o", "gpt-4o"]
+    with Reader(store) as reader:
+        (root,) = reader.tree(reader.latest()).roots
+    order = ["thread", "chat", "agent my-super-agent", "llm gpt-4o", "tool get_weather_forecast", "llm gpt-4o"]
+    assert [" ".join(filter(None, (node.row.run.type, node.row.run.name))) for node in Node(root)] == order
+    assert trees(home) == []
 
 
 def test_the_readme_and_ci_use_the_same_test_command() -> None:

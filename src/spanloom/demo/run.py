@@ -35,5 +35,5 @@ def run_demo(show_tree: Callable[[str], object], say: Callable[[str], object] = 
     say("Open it again:")
     say(f"  spanloom tree {exchange.chat_id}")
     say("  spanloom runs     the newest runs, one line each")
-    say("  spanloom serve    a collector on this machine, for programs elsewhere to send to")
+    say("  spanloom serve    a collector for other programs on this machine")
     return 0
