@@ -2,8 +2,8 @@
 
     python benchmarks/journal_bench.py [--events 20000] [--bytes 2000] [--per-second 2000]
 
-Prints, for each number of busy threads, the median, p99, p99.9 and worst time of ``Journal.append`` in microseconds, at a
-steady rate (each append is timed by itself; the clock's own cost, about 0.1 us, is included).
+Prints, for each number of busy threads, the median, p99, p99.9 and worst time of ``Journal.append`` in microseconds,
+at a steady rate (each append is timed by itself; the clock's own cost, about 0.1 us, is included).
 """
 
 from __future__ import annotations

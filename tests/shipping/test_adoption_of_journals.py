@@ -14,6 +14,7 @@ from journal_cases import (
     drain,
     end,
     everything,
+    ids,
     inherit,
     run,
     script,
@@ -34,7 +35,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_open_runs_are_closed_as_killed_with_their_usage(tmp_path: Path) -> None:
-    """A run without an end gets one: killed, at the time of the process's last record, with what was known (decision 8)."""
+    """A run without an end gets one: killed, at the time of the process's last record, with what was known (decision
+    8)."""
     body = """
 from spanloom.records import RunUpdate, TokenUsage
 journal = Journal(home)
@@ -78,7 +80,9 @@ os.kill(os.getpid(), signal.SIGKILL)
     journal.lane("d1", everything)
     lane = journal.adopted_lane("d1")
     journal.adopt()
-    (entry,) = lane.take(100, 1 << 20)
+    entries = lane.take(100, 1 << 20)
+    assert ids(entries) == ["run-0.e"]
+    (entry,) = entries
     last = decode(entry.payload)
     assert isinstance(last, RunEnd) and (last.run_id, last.status, last.cost) == ("run-0", "killed", 0.5)
     lane.settle([entry])

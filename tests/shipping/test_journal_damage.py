@@ -74,8 +74,8 @@ def test_a_lost_segment_in_the_middle_is_counted(tmp_path: Path) -> None:
 )
 @given(data=st.data())
 def test_any_damage_is_survived(tmp_path_factory: object, data: st.DataObject) -> None:
-    """Flipped, cut, zeroed, inserted and foreign bytes: every delivered record is one of ours and whole, untouched frames
-    before the first damage are delivered, the counts balance (C76, C94)."""
+    """Flipped, cut, zeroed, inserted and foreign bytes: every delivered record is one of ours and whole, untouched
+    frames before the first damage are delivered, the counts balance (C76, C94)."""
     home = Path(tmp_path_factory.mktemp("damage"))  # type: ignore[attr-defined]
     good = sealed(1, 12)
     raw = bytearray(good)

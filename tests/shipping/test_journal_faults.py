@@ -178,8 +178,8 @@ def test_a_directory_of_someone_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_sweep_of_descriptors_harms_nobody(tmp_path: Path) -> None:
-    """After closerange the host's new files, which got our numbers, keep every byte; the journal goes on, and an adopter
-    does not rob it (C26)."""
+    """After closerange the host's new files, which got our numbers, keep every byte; the journal goes on, and an
+    adopter does not rob it (C26)."""
     body = """
 journal = Journal(home, limits=SMALL)
 lane = journal.lane("d1", everything)

@@ -25,7 +25,8 @@ def check(journal, lane, made):
 
 
 def test_a_signal_handler_that_appends_at_500_hz(tmp_path: Path) -> None:
-    """A handler that appends interrupts appends, takes, settles and syncs: nothing hangs, every record is there once (C39)."""
+    """A handler that appends interrupts appends, takes, settles and syncs: nothing hangs, every record is there once
+    (C39)."""
     body = (
         "from collections import Counter\n"
         + COUNT_ALL
@@ -99,8 +100,8 @@ journal.close()
 
 
 def test_exceptions_out_of_signal_handlers_lose_nothing_that_was_accepted(tmp_path: Path) -> None:
-    """A handler that raises in the middle of appends, anywhere, leaves the journal working; every append that returned is
-    there, none twice (C20, C39)."""
+    """A handler that raises in the middle of appends, anywhere, leaves the journal working; every append that
+    returned is there, none twice (C20, C39)."""
     body = """
 from collections import Counter
 seconds = float(sys.argv[2])
@@ -172,7 +173,8 @@ say("fine")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_forks_while_threads_append(tmp_path: Path) -> None:
-    """Children forked while two threads emit record into journals of their own; no hang, nothing lost or doubled (C24)."""
+    """Children forked while two threads emit record into journals of their own; no hang, nothing lost or doubled
+    (C24)."""
     body = """
 forks = int(sys.argv[2])
 journal = Journal(home)

@@ -105,7 +105,7 @@ class DeadJournal:
         except OSError:
             pass
         found: list[SegmentFile] = []
-        for path in segment_paths(self.path):
+        for path in sorted(segment_paths(self.path), key=_first_number):  # names are in the order of making, not of use
             one = self._read_one(path, runs)
             if one is not None:
                 found.append(one)
@@ -194,6 +194,18 @@ def segment_paths(folder: str) -> list[str]:
         return sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".seg"))
     except OSError:
         return []
+
+
+def _first_number(path: str) -> int:
+    """A segment's first sequence number; 0 when it has none."""
+    try:
+        head = form.read_header(places.read_file(path, limit_bytes=form.HEADER_BYTES))
+        if head is not None and head.first:
+            return head.first
+        one = read_segment(path)
+    except OSError:
+        return 0
+    return one.first if one is not None else 0
 
 
 def _chain(found: Iterable[SegmentFile]) -> Segment:

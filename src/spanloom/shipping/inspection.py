@@ -1,7 +1,7 @@
 """Looking at the journals on disk, and doing to them what a person asks for: list, verify, replay, purge.
 
-Promise: plain functions that return values and print nothing; listing and verifying change nothing and may be done while
-processes write. What belongs to a living process is never replayed or purged.
+Promise: plain functions that return values and print nothing; listing and verifying change nothing and may be done
+while processes write. What belongs to a living process is never replayed or purged.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .volume import DESTINATIONS, LOCK, QUARANTINE, Volume, owed_by
 
 @dataclass(frozen=True, slots=True)
 class JournalSummary:
-    """One journal on disk. ``pending`` maps a destination's id to the records it has not settled; ``owed`` is None when the
-    destinations were not decided. ``changed_seconds`` is the age of the last change."""
+    """One journal on disk. ``pending`` maps a destination's id to the records it has not settled; ``owed`` is None
+    when the destinations were not decided. ``changed_seconds`` is the age of the last change."""
 
     name: str
     path: str
@@ -53,8 +53,8 @@ def verify(home: str | os.PathLike[str]) -> list[JournalSummary]:
 
 
 def replay(home: str | os.PathLike[str], dest_id: str | None = None) -> int:
-    """Send dead letters again (one destination's, or all): they become a journal that the next process adopts, and their
-    files go. How many records. Raises OSError."""
+    """Send dead letters again (one destination's, or all): they become a journal that the next process adopts, and
+    their files go. How many records. Raises OSError."""
     root = root_of(home)
     by_destination: dict[str, list[bytes]] = {}
     files: dict[str, list[str]] = {}
