@@ -98,7 +98,7 @@ class Journal:
         self._healing = allocate_lock()
         self._era = object()  # another one in a forked child, which may go on in the middle of a drain of its parent's
         self._owner = 0
-        self._retiring = allocate_lock()
+        self.retiring = allocate_lock()  # held by who deletes segments, and by the keeper while it saves one
         self._closed = False
         self.volume: Volume | None = None
         self.spare: tuple[Mapping, str] | None = None
@@ -292,13 +292,13 @@ class Journal:
 
     def retire(self) -> None:
         """Delete what every destination has settled. For shippers and the keeper, after settling."""
-        if not self._retiring.acquire(False):
+        if not self.retiring.acquire(False):
             return
         try:
             while (head := self.oldest).next is not None and self._settled(head):
                 self.discard_oldest()
         finally:
-            self._retiring.release()
+            self.retiring.release()
         self.adoptions.finish()
 
     def _settled(self, segment: Segment) -> bool:
@@ -307,7 +307,7 @@ class Journal:
         return all(lane.floor >= segment.end for lane in list(self.lanes.values()))
 
     def discard_oldest(self) -> None:
-        """Delete the oldest segment, after taking note of the runs it leaves open. For the holder of ``_retiring``."""
+        """Delete the oldest segment, after taking note of the runs it leaves open. For the holder of ``retiring``."""
         head = self.oldest
         assert head.next is not None
         if self.volume is not None:
@@ -445,7 +445,7 @@ class Journal:
 
     def give_up_oldest(self, reason: str) -> int:
         """Delete the oldest sealed segment whether settled or not; what was not is counted. The bytes freed."""
-        if not self._retiring.acquire(False):
+        if not self.retiring.acquire(False):
             return 0
         try:
             while (head := self.oldest).next is not None:
@@ -460,7 +460,7 @@ class Journal:
                     return size
             return 0
         finally:
-            self._retiring.release()
+            self.retiring.release()
 
     def _nothing_left(self, volume: Volume) -> bool:
         if self.owed is None or any(dest_id not in self.lanes for dest_id in self.owed):

@@ -216,6 +216,9 @@ class Keeper:
 
     def _unfinished(self) -> list[Segment]:
         """Segments that are not yet sealed files on disk, oldest first."""
+        oldest = self._journal.oldest
+        if self._mark.first < oldest.first:
+            self._mark = oldest
         while isinstance(self._mark.body, FileBody) and self._mark.next is not None:
             self._mark = self._mark.next
         found = [self._mark]
@@ -229,22 +232,31 @@ class Keeper:
         heap = any(isinstance(segment.body, HeapBody) for segment in segments)
         if journal.trouble is not None and time.monotonic() < journal.retry_at_seconds and not self._stopping:
             return
+        # Nobody deletes a segment while it is saved: saving would bring back to life what is settled and gone.
+        if not journal.retiring.acquire(timeout=1.0):
+            return
         try:
-            if heap:
-                volume = journal.opened_volume()
-                journal.recovered()
-                for segment in segments:
-                    self._save(segment)
-                if volume.mappable and isinstance(journal.active.body, HeapBody):
-                    journal.seal_active()  # from the next record on, straight to disk
-            for segment in self._unfinished():
-                self._save(segment)
-            if journal.volume is not None:
-                if journal.durable:
-                    places.sync_directory(journal.volume.path)
-                journal.recovered()
+            self._save_all(heap)
         except OSError as error:
             journal.degrade(error)
+        finally:
+            journal.retiring.release()
+
+    def _save_all(self, heap: bool) -> None:
+        journal = self._journal
+        if heap:
+            volume = journal.opened_volume()
+            journal.recovered()
+            for segment in self._unfinished():
+                self._save(segment)
+            if volume.mappable and isinstance(journal.active.body, HeapBody):
+                journal.seal_active()  # from the next record on, straight to disk
+        for segment in self._unfinished():
+            self._save(segment)
+        if journal.volume is not None:
+            if journal.durable:
+                places.sync_directory(journal.volume.path)
+            journal.recovered()
 
     def _save(self, segment: Segment) -> None:
         body, sealed = segment.body, segment.next is not None  # in this order: sealed or not, it is this body

@@ -5,6 +5,7 @@ Promise: only names and types; nothing happens here.
 
 from __future__ import annotations
 
+from _thread import LockType
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,6 +61,7 @@ class Shared(Protocol):
     oldest: Segment
     active: Segment
     open_runs: OpenRuns
+    retiring: LockType
 
     @property
     def adoptions(self) -> SharedAdoptions: ...
