@@ -399,3 +399,11 @@ def test_content_is_kept_byte_for_byte(path: Path) -> None:
     with Reader(path) as reader:
         found = reader.run("r")
     assert found is not None and bytes(found.content.input or b"") == odd
+
+
+def test_a_commit_is_on_disk_when_it_returns(path: Path) -> None:
+    """synchronous=FULL in WAL mode, so that power loss takes nothing that was answered (S20)."""
+    connection = open_writer(path, busy_seconds=1)
+    assert connection.execute("pragma synchronous").fetchone()[0] == 2
+    assert connection.execute("pragma journal_mode").fetchone()[0] == "wal"
+    connection.close()

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 from ..errors import SpanloomError, StoreError
 from ..settings import Settings, from_env
+from ..shipping import dead_letters
+from ..shipping.inspection import root_of
 from ..store import Reader
 from . import place, words
 
@@ -162,15 +164,12 @@ def _journals(settings: Settings) -> Finding:
     if above is None:
         return Finding("journal", "in memory only: what is not delivered when the process ends is lost", "note")
     directory = above / "journal"
-    try:
-        found = [entry for entry in directory.iterdir() if entry.is_dir()]
-    except OSError:
-        return Finding("journal", f"{directory} (none there)")
-    waiting = sum(_size_bytes(file) for entry in found for file in entry.glob("*"))
-    text = f"{directory}: {len(found)} of running or ended processes, {waiting / 1e6:.1f} MB"
-    dead = [file for entry in found for file in entry.glob("*.dlq") if _size_bytes(file)]
-    if dead:
-        return Finding("journal", f"{text}; refused records: {len(dead)} files (`spanloom journal ls`)", "wrong")
+    journals = [lock.parent for lock in directory.glob("*/owner.lock")]
+    size_bytes = sum(_size_bytes(file) for journal in journals for file in journal.glob("*"))
+    text = f"{directory}: {len(journals)} of running or ended processes, {size_bytes / 1e6:.1f} MB"
+    refused = sum(1 for path in dead_letters.files(root_of(above)) for _ in dead_letters.read(path))
+    if refused:
+        return Finding("journal", f"{text}; {refused:,} records were refused (`spanloom journal ls`)", "wrong")
     return Finding("journal", text)
 
 

@@ -99,7 +99,9 @@ def check_identity(connection: sqlite3.Connection, path: Path, newest: int) -> i
 
 
 # In one statement, because another process may be making the tables between two.
-_IDENTITY = """select (select user_version from pragma_user_version), (select application_id from pragma_application_id),
+_IDENTITY = """select
+    (select user_version from pragma_user_version),
+    (select application_id from pragma_application_id),
     (select count(*) from sqlite_master)"""
 
 
