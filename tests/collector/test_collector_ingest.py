@@ -114,7 +114,8 @@ def test_a_malformed_event_is_named_and_its_neighbours_are_kept(client: httpx.Cl
 @pytest.mark.parametrize(
     ("body", "path"),
     [(b"", "$"), (b"{", "$"), (b"{}", "$.events"), (b'{"events":NaN}', "$"), (b'{"events":"\xff"}', "$"),
-     (b"[" * 50_000, "$"), (b'{"events":[{"event":"end","runId":"a","output":1e999}]}', "$.events[0]")],
+     (b"[" * 50_000, "$"), (b'{"events":[{"event":"end","runId":"a","output":1e999}]}', "$.events[0]"),
+     (b'{"events":[{"event":"end","runId":"a","output":' + b"[" * 900 + b"]" * 900 + b"}]}", "$.events[0]")],
 )  # fmt: skip
 def test_what_is_not_json_is_refused_by_name(standing_client: httpx.Client, body: bytes, path: str) -> None:
     """Always 400 with JSON that says what and where, and the server goes on (S01, S02)."""

@@ -285,6 +285,20 @@ def test_a_number_that_no_double_holds_costs_only_its_event(number: bytes) -> No
     assert (bad.record, bad.path) == (None, "$.events[1]")
 
 
+@pytest.mark.parametrize("kind", ["start", "point"])
+@pytest.mark.parametrize(("levels", "read"), [(200, True), (260, False), (900, False)])
+def test_depth_is_bounded_for_each_event(kind: str, levels: int, read: bool) -> None:
+    """Deeper than any later reader can be sure to follow: named, whichever form the event has (S02)."""
+    deep = b'{"a":' * levels + b"1" + b"}" * levels
+    own = b'{"event":"point","eventId":"e","timestamp":"2026-01-31T12:00:00Z","runId":"a","label":"x","data":' + deep
+    item = own if kind == "point" else b'{"event":"start","type":"llm","runId":"a","input":' + deep
+    found, neighbour = read_bytes(b'{"events":[' + item + b'},{"event":"end","runId":"b"}]}')
+    assert (found.record is not None) == read
+    assert found.path == ("" if read else "$.events[0]")
+    assert (found.id, found.event_id) == ("a", "e" if kind == "point" else "")
+    assert neighbour.record is not None
+
+
 @pytest.mark.parametrize(
     ("escaped", "kept"),
     [

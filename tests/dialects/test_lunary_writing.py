@@ -122,8 +122,20 @@ def test_what_was_set_late_goes_where_it_survives() -> None:
 
 def test_nested_metadata_becomes_text() -> None:
     """Lunary drops nested metadata, so it travels as JSON text; flat lists and scalars stay."""
-    (event,) = sent(start("r1", at(1), metadata=raw({"deep": {"a": [1]}, "flat": [1, "b"], "mixed": [{}], "n": 1.5})))
-    assert event["metadata"] == {"deep": '{"a": [1]}', "flat": [1, "b"], "mixed": "[{}]", "n": 1.5}
+    (event,) = sent(
+        start(
+            "r1",
+            at(1),
+            metadata=raw({"deep": {"a": [1]}, "flat": [1, "b"], "mixed": [{}], "holes": [1, None], "n": 1.5}),
+        )
+    )
+    assert event["metadata"] == {
+        "deep": '{"a": [1]}',
+        "flat": [1, "b"],
+        "mixed": "[{}]",
+        "holes": "[1, null]",
+        "n": 1.5,
+    }
 
 
 @pytest.mark.parametrize(("value", "written"), [(True, "true"), (False, "false"), (None, None), (0, 0), ("x", "x")])

@@ -37,6 +37,7 @@ from .strict_json import checked, clean, decoded
 
 _body: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
 _items: msgspec.json.Decoder[list[Raw]] = msgspec.json.Decoder(list[Raw])
+_text: msgspec.json.Decoder[str] = msgspec.json.Decoder(str)
 _OURS_ALONE = frozenset({"action", "outcome", "client_report", "point"})
 _OURS = _OURS_ALONE | {"start", "update", "end", "chat", "feedback"}
 _JOINT = re.compile(r"[_-]([a-zA-Z0-9])")
@@ -79,7 +80,16 @@ def _read_item(index: int, raw: Raw, path: str, received_at: str) -> list[Receiv
         event = _event(raw, value, path, received_at)
         return [Received(index, reported, record, raw=bytes(raw), event_id=event_id) for record in records_of(event)]
     except WireError as error:
-        return [Received(index, reported, None, bytes(raw), error.message, error.path, event_id)]
+        named = reported or _text_in(raw, "runId"), event_id or _text_in(raw, "eventId")
+        return [Received(index, named[0], None, bytes(raw), error.message, error.path, named[1])]
+
+
+def _text_in(raw: Raw, name: str) -> str:
+    """A text of an event that cannot be read as a whole, so that the reply can name it all the same."""
+    try:
+        return _text.decode(_body.decode(raw)[name])
+    except (msgspec.DecodeError, ValueError, KeyError):
+        return ""
 
 
 def _unwrapped(raw: Raw, path: str) -> tuple[Raw, str, dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 Promises: `clean` and `checked` end in time linear in the bytes, raise `errors.WireError` and nothing else, and never
 recurse deeper than the C parsers' own limits. What they let through is UTF-8, without NUL and lone surrogates (both
-become U+FFFD), without NaN, infinities and numbers that a double cannot hold, at most about a thousand levels deep.
+become U+FFFD), without NaN, infinities and numbers that a double cannot hold; single events are at most about
+`MAX_DEPTH` levels deep.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from ..errors import WireError
 
 MAX_VALUES = 1_000_000
 """Commas in one body: 1,000,000 of them cost about 0.2 s and 100 MB to take apart; 8,000 events have 100,000."""
+
+MAX_DEPTH = 250
+"""Levels of one event, so that no later reader, deep in its own stack, fails on what was accepted here."""
 
 _SUSPECT_ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 _ESCAPE = re.compile(
@@ -57,11 +61,18 @@ def decoded(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any], path:
 
 
 def checked(raw: bytes | msgspec.Raw, path: str) -> Any:
-    """The Python value of one JSON value, after every number and string in it was looked at."""
+    """The Python value of one JSON value, after every number and string in it was looked at, and its depth."""
+    text = bytes(raw)
     try:
-        return orjson.loads(bytes(raw))
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise WireError(f"{error.msg}: send strict JSON (RFC 8259)", path=path) from None
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+        try:
+            orjson.dumps(value)  # the one cheap measure of depth: it ends at its own limit, 254
+        except TypeError:
+            raise WireError(f"nested deeper than {MAX_DEPTH} levels", path=path) from None
+    return value
 
 
 def wire_error(message: str, path: str = "$") -> WireError:
