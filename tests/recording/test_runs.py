@@ -621,3 +621,52 @@ def test_emitting_from_signals_and_finalisers(recorded: Any) -> None:
     assert not current_run() and recorded.rejected == []
     assert {record.run_id for record in recorded.starts} == {record.run_id for record in recorded.ends}
     assert len(recorded.ends) == len(recorded.starts) > 20
+
+
+def test_hostile_objects_anywhere(recorded: Any) -> None:
+    """C01, C12: objects whose every dunder raises, also what is no Exception, pass through as the very same object."""
+
+    class Evil:
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+        def __repr__(self) -> str:
+            raise KeyboardInterrupt
+
+        __str__ = __iter__ = __len__ = __bool__ = __repr__  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            raise SystemExit
+
+        __hash__ = None  # type: ignore[assignment]
+
+    evil: Any = Evil()
+
+    @tool(reduce=list)
+    def same(x: Any) -> Any:
+        return x
+
+    assert same(evil) is evil
+    with llm("m", input=evil, params={"p": evil}, metadata={"m": evil}) as run:
+        run.set(output=evil, extra={"e": evil}, metadata={"m": evil})
+        run.event("moment", e=evil)
+    with thread("t").chat(evil) as chat:
+        chat.reply(evil)
+    action("a", properties={"e": evil})
+    assert recorded.rejected == [] and len(recorded.of(records.Chat)) == 2 and len(recorded.ends) == 2
+    for call in (
+        lambda: start(evil),
+        lambda: tool(evil),
+        lambda: feedback(ID, thumb=evil),
+        lambda: feedback(evil),
+        lambda: chat.feedback(comment=evil),
+        lambda: start("llm", parent=evil, tags=evil, ignore=evil),
+        lambda: run.fail(evil),
+        lambda: inject(evil),
+        lambda: extract(evil),
+        lambda: context(user=evil, tags=evil),
+        lambda: thread(evil),
+        lambda: outcome("o", at=evil),
+    ):
+        call()
+    assert set(recorded.rejected) == {"wrong_argument", "run_ended"} - {"run_ended"}

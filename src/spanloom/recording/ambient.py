@@ -98,6 +98,15 @@ class _Collection:
     def noticed(self, phase: str, info: object) -> None:
         self.thread = get_ident() if phase == "start" else None
 
+    def is_here(self) -> bool:
+        """Whether this thread is inside a collection. A notice of its end can be missed (another callback that takes
+        itself off the list hides the next one), so it is asked for: inside a collection this does nothing; outside,
+        it collects the youngest objects, and that is noticed."""
+        if self.thread != get_ident():
+            return False
+        gc.collect(0)
+        return self.thread is not None
+
 
 _collection = _Collection()
 
@@ -125,10 +134,10 @@ else:
         same context frees what the outer call is reading, and the interpreter crashes (seen on 3.10.13 within a
         second of emitting from ``__del__``). So a run that a finaliser opens is recorded but not made current.
         """
-        if _collection.thread is None or _collection.thread != get_ident():
+        if _collection.thread is None or not _collection.is_here():
             variable.set(value)
 
     def set_current(run: Parent) -> None:
         """As `set_variable`, for the current run."""
-        if _collection.thread is None or _collection.thread != get_ident():
+        if _collection.thread is None or not _collection.is_here():
             current_var.set(run)

@@ -155,7 +155,7 @@ def _start_members(recorder: Recorder, thread: Thread, ambient: Ambient) -> str:
 def _write_message(chat: Chat, message: Any, role: str) -> None:
     recorder = chat._recorder
     content: bytes
-    if isinstance(message, Mapping) and "role" in message:
+    if issubclass(type(message), Mapping) and "role" in message:
         role = message["role"] if message["role"] in _ROLES else role
         content = recorder.encoder.snapshot(message, ("message",)) if recorder.capture_content else b""
     elif recorder.capture_content:

@@ -140,10 +140,13 @@ class Opener:
 
     def __call__(self, function: F) -> F:
         """Decorate a function, method, class or any other callable."""
-        if not callable(function) and not isinstance(function, (staticmethod, classmethod)):
-            wrong_argument(UsageError(f"{self._type}(...)({shown(function)}): must decorate a callable"), self._type)
+        try:
+            if not callable(function) and not isinstance(function, (staticmethod, classmethod)):
+                raise UsageError(f"@{self._type} on {shown(function)}: must decorate a callable")
+            return cast(F, _decorate(function, self._type, self._options))
+        except Exception as error:
+            wrong_argument(error, self._type)
             return function
-        return cast(F, _decorate(function, self._type, self._options))
 
     def __enter__(self) -> Run:
         run = _open(self._type, self._options)
@@ -227,7 +230,7 @@ class RunKind:
 
     def __call__(self, target: Any = None, /, **options: Any) -> Any:  # type: ignore[misc]
         """Decorate a callable, or give an opener; never raises but UsageError when strict."""
-        if target is not None and not isinstance(target, str):
+        if target is not None and not issubclass(type(target), str):  # not isinstance: that asks the target
             opener = Opener(self.__name__, read_options(self.__name__, options) if options else Options())
             return opener(target)
         if target is not None:
@@ -258,7 +261,7 @@ def start(
     ``type`` is a run type; the options are those of the decorators (``input``, ``parent``, ``tags``, ``metadata``,
     ``params``, ``template_version_id``). Returns the inert run where nothing is recorded.
     """
-    if type not in RUN_TYPES:
+    if not isinstance(type, str) or type not in RUN_TYPES:
         raise UsageError(f"start({shown(type)}): no such run type; use one of {', '.join(RUN_TYPES)}")
     if name is not None:
         options["name"] = name

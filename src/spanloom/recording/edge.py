@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Off(tuple[()]):
-    """What `current_var` holds where nothing is recorded. Empty, hence false, which wrapt sees without a Python call."""
+    """What `current_var` holds where nothing is recorded. Empty, hence false, as wrapt sees without a Python call."""
 
     __slots__ = ()
 

@@ -85,7 +85,7 @@ def _given(recorder: Recorder, thumb: Any, comment: Any, score: Any, label: Any)
     """The members of the feedback object. A comment is content; the rest are marks."""
     given: list[str] = []
     if thumb is not MISSING:
-        if thumb not in ("up", "down", None):
+        if thumb is not None and (type(thumb) is not str or thumb not in ("up", "down")):
             raise UsageError(f"feedback(thumb={shown(thumb)}): must be 'up', 'down' or None")
         given.append('"thumb":null' if thumb is None else f'"thumb":"{thumb}"')
     if comment is not None:
