@@ -44,7 +44,7 @@ from .values import Incoming, Pruned, Retention, Stored
 
 _MOST_EVENTS = 2000  # in one transaction: about 40 ms of the file's lock
 _PRUNE_EVERY_SECONDS = 60.0
-_STEP_SECONDS = 0.03
+_GIVE_WAY_SECONDS = 0.02  # to writers: a lock that is taken again at once is never theirs
 
 _log = logging.getLogger("spanloom")
 _T = TypeVar("_T")
@@ -250,8 +250,8 @@ class Store:
             self._work.wait(_PRUNE_EVERY_SECONDS if self.retention else None)
             self._work.clear()
             try:
-                while not self._closed and self.index_pending(_STEP_SECONDS):
-                    time.sleep(0.001)  # let a waiting writer have the lock
+                while not self._closed and self.index_pending(0.0):  # one step
+                    time.sleep(_GIVE_WAY_SECONDS if self._waiting else 0.001)
                 if self.retention is not None and time.monotonic() >= self._next_prune:
                     self._next_prune = time.monotonic() + _PRUNE_EVERY_SECONDS
                     self.prune()
@@ -276,6 +276,7 @@ class Store:
                 left = self._in_transaction(search.index_step, self._busy_seconds)
             if time.monotonic() >= deadline:
                 break
+            time.sleep(0)  # let a waiting writer have the lock
         return left
 
     def prune(self, retention: Retention | None = None) -> Pruned:
