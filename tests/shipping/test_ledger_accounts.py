@@ -108,4 +108,4 @@ def test_the_account_is_exact_while_everything_moves(readers: int) -> None:
         thread.join()
     shipper.close(1.0)
     assert wrong == []
-    assert shipper.health().delivered == 2000
+    assert shipper.health().delivered.by_reason == {"stored": 2000}

@@ -271,15 +271,28 @@ def test_the_first_failing_request_of_a_batch_holds_the_later_ones_back() -> Non
     assert len(server.requests) == 2
 
 
+class _Counting(CollectorFormat):
+    """Counts how often a batch is written."""
+
+    written = 0
+
+    def write(self, payloads):  # type: ignore[no-untyped-def]
+        self.written += 1
+        return super().write(payloads)
+
+
 def test_the_same_batch_is_written_and_compressed_once() -> None:
-    """Sent again, a batch goes out as the very same bytes."""
+    """Sent again, a batch goes out as the very same bytes, without having been written again."""
     with raw_server(answering(reply(b"", "503 Busy"))) as server:
-        destination = Collector(server.url).build()
+        wire_format = _Counting(None)
+        transport = Transport(server.url, headers={}, timeouts=Timeouts())
+        destination = HttpDestination("c", "0" * 16, BatchPolicy(), wire_format, transport)
         batch = [record(number, pad=500) for number in range(10)]
         for _ in range(3):
             with pytest.raises(DeliveryError):
                 destination.deliver(batch, time.monotonic() + 5)
         destination.close()
+    assert wire_format.written == 1
     assert len({request.body for request in server.requests}) == 1
     assert server.requests[0].headers["content-encoding"] == "gzip"
 

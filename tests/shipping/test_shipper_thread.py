@@ -183,6 +183,26 @@ def test_a_thread_that_dies_is_replaced_and_drops_nothing(error: type[BaseExcept
     shipper.close(1.0)
 
 
+def test_a_thread_that_dies_between_lane_and_hand_drops_nothing() -> None:
+    """Records that were taken from the lane, and reached no hand before the thread died, are taken again (C36)."""
+    rig = Rig(Scripted())
+    shipper = rig.shipper()
+    take, deadly = rig.own.take, [SystemExit]
+
+    def dying(max_events: int, max_bytes: int):  # type: ignore[no-untyped-def]
+        entries = take(max_events, max_bytes)
+        if entries and deadly:
+            raise deadly.pop()
+        return entries
+
+    rig.own.take = dying  # type: ignore[method-assign]
+    rig.append(record(1), record(2))
+    assert shipper.flush(10.0)
+    assert rig.destination.delivered == [record(1), record(2)]
+    assert shipper.health().restarts == 1
+    shipper.close(1.0)
+
+
 def test_a_thread_killed_from_outside_is_replaced() -> None:
     """An exception thrown into the thread while it waits (as debuggers and watchdogs do) is survived (C36)."""
     rig = Rig(Scripted())
