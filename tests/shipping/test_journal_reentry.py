@@ -109,6 +109,7 @@ journal = Journal(home, limits=SMALL._replace() if hasattr(SMALL, "_replace") el
 lane = journal.lane("d1", everything)
 journal.declare(["d1"])
 class Stop(Exception): pass
+sys.unraisablehook = lambda *_: None  # some are raised inside finalisers, the interpreter's own too
 armed = False
 def handler(*_):
     if armed: raise Stop

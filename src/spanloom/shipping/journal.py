@@ -209,6 +209,7 @@ class Journal:
 
     def _fresh_body(self, payload_bytes: int, first: int) -> Body | str:
         """A new body, or the reason why not."""
+        era = self._era
         if self._closed:
             return "closed"
         limits = self.limits
@@ -222,6 +223,8 @@ class Journal:
             except OSError as error:
                 if not _is_ours(error):
                     raise
+                if self._era is not era:
+                    return HeapBody(first, 0)  # the caller sees it too, and lets go
                 self.degrade(error)
         if self.heap_bytes() + payload_bytes > limits.memory_bytes:
             return "memory_full"
@@ -321,7 +324,10 @@ class Journal:
     def opened_volume(self) -> Volume:
         """This process's directory, made at first need. Raises OSError."""
         if self.volume is None:
+            era = self._era
             volume = Volume.make(self.root, mappable=self._mappable)
+            if self._era is not era:
+                raise OSError(10, "forked by a signal handler while making the journal")
             self.write_owed(volume)
             self.volume = volume
             for lane in list(self.lanes.values()):

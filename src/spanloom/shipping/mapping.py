@@ -96,7 +96,8 @@ class Mapping:
 
     def __del__(self) -> None:
         # A reader may have held this long after the journal let go of it; the mmap itself dies after this.
-        self.swept()
+        if getattr(self, "_own", None) is not None:
+            self.swept()
 
 
 def _find_copy(descriptor: int, identity: places.Identity) -> int | None:

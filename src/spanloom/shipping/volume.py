@@ -32,6 +32,7 @@ OPEN_RUNS = "open.json"
 DRAFT_PREFIX = ".new-"
 QUARANTINE = "quarantine"
 
+_TRIES = 3
 _DEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -55,8 +56,18 @@ class Volume:
 
     @classmethod
     def make(cls, root: str, *, mappable: bool | None = None) -> Volume:
-        """A new journal directory of this process."""
+        """A new journal directory of this process. Raises OSError."""
         places.private_directory(root)
+        for _ in range(_TRIES):
+            try:
+                return cls._make_once(root, mappable)
+            except (FileExistsError, FileNotFoundError):
+                continue  # a child, forked by a signal handler in the middle, had a hand in it
+        return cls._make_once(root, mappable)
+
+    @classmethod
+    def _make_once(cls, root: str, mappable: bool | None) -> Volume:
+        maker = os.getpid()
         name = places.new_name()
         draft = os.path.join(root, DRAFT_PREFIX + name)
         os.mkdir(draft, 0o700)
@@ -66,11 +77,14 @@ class Volume:
             places.write_all(lock, places.this_process().text())
             if not places.try_lock(lock):
                 raise OSError(11, "the file system's locks do not work", draft)
+            if os.getpid() != maker:
+                raise OSError(10, "forked by a signal handler while making the journal", draft)
             os.rename(draft, os.path.join(root, name))
         except BaseException:
             if lock >= 0:
                 os.close(lock)
-            places.remove_tree(draft)
+            if os.getpid() == maker:
+                places.remove_tree(draft)
             raise
         return cls(root, name, lock, mappable=places.mappable(root) if mappable is None else mappable)
 
