@@ -1,4 +1,4 @@
-"""The journal against a model of it: any order of appends, takes, settlements, syncs, restarts and late destinations."""
+"""The journal against a model of it: appends, takes, settlements, syncs and restarts in any order."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from spanloom.shipping.adoption import AdoptedLane
 from spanloom.shipping.cursor import Cursor
 from spanloom.shipping.journal import Journal
 from spanloom.shipping.lanes import Entry
+
+
+ANSWERS = ["settle", "reject", "drop", "dead_letter", "give_back", "mark_attempted"]
 
 
 class JournalModel(RuleBasedStateMachine):
@@ -50,7 +53,7 @@ class JournalModel(RuleBasedStateMachine):
         self.hand += entries
 
     @precondition(lambda self: self.hand)
-    @rule(data=st.data(), how=st.sampled_from(["settle", "reject", "drop", "dead_letter", "give_back", "mark_attempted"]))
+    @rule(data=st.data(), how=st.sampled_from(ANSWERS))
     def answer(self, data: st.DataObject, how: str) -> None:
         chosen = data.draw(st.lists(st.sampled_from(self.hand), unique_by=id, max_size=20))
         for entry in chosen:
