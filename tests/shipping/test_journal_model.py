@@ -16,7 +16,6 @@ from spanloom.shipping.cursor import Cursor
 from spanloom.shipping.journal import Journal
 from spanloom.shipping.lanes import Entry
 
-
 ANSWERS = ["settle", "reject", "drop", "dead_letter", "give_back", "mark_attempted"]
 
 
