@@ -54,9 +54,8 @@ if TYPE_CHECKING:
     from .recording.conversation import thread
     from .recording.decorators import agent, chain, embed, llm, retriever, start, tool, traced
     from .recording.feedback import feedback
-    from .recording.run import current_run
     from .recording.propagation import carry, extract, inject
-    from .recording.run import Run
+    from .recording.run import Run, current_run
     from .recording.usage import action, outcome
     from .shipping.destinations import Collector, Lunary
     from .shipping.ledger import Health

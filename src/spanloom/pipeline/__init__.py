@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from typing import Any
 
 from ..errors import SettingsError
