@@ -6,6 +6,7 @@ at the first delivery, never with ``import spanloom``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ class LocalDestination:
 
         read = _read(payloads)
         batch = [Incoming(record) for record in read if record is not None]
-        stored = iter(store.write(batch))
+        stored = iter(store.write(batch, timeout_seconds=max(0.05, deadline - time.monotonic())))
         return [
             Verdict("rejected", "unreadable") if record is None else DELIVERED if next(stored).new else DUPLICATE
             for record in read

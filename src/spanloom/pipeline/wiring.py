@@ -168,8 +168,8 @@ class Wiring:
                     raise SettingsError(
                         f"{type(chosen).__name__} in destinations is no destination: use one of {', '.join(_CLASSES)}"
                     )
-                self.problems += chosen.problems
                 destination = chosen.build()
+                self.problems += chosen.problems
             except SettingsError as error:
                 self.problems += (str(error),)
                 continue
