@@ -203,7 +203,7 @@ def work(mark):
 def task(mark):
     spanloom.configure(destinations=[spanloom.Collector(sys.argv[1])])
     with spanloom.tool(mark):
-        work("inside " + mark)
+        pass
     accepted(mark)
     return mark
 

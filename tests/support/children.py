@@ -156,9 +156,16 @@ class Child:
         delay = ended - float(leaving[-1]) if leaving else None
         return Finished(returncode, stdout, stderr, ended - self._started, delay, stragglers)
 
+    def _others(self) -> list[int]:
+        return [pid for pid in _running_in_group(self.process.pid) if pid != self.process.pid]
+
     def _kill_group(self) -> int:
         """Kill the program's whole process group; how many there were besides itself, zombies not counted."""
-        others = [pid for pid in _running_in_group(self.process.pid) if pid != self.process.pid]
+        others = self._others()
+        grace = time.monotonic() + 2.0  # multiprocessing's own servers end when they see that their parent has
+        while others and self.process.poll() is not None and time.monotonic() < grace:
+            time.sleep(0.05)
+            others = self._others()
         for pid in others:
             ask_for_stacks(pid)
         try:
