@@ -38,7 +38,8 @@ class Received:
 @dataclass(frozen=True, slots=True)
 class Result:
     """What became of one item of a request, for the reply. ``malformed`` items were refused for ``reason`` at ``path``;
-    ``duplicate`` ones had been stored before; ``conflict`` says that the stored one has other content."""
+    ``duplicate`` ones had been stored before; ``conflict`` says that the stored one has other content; ``failed`` ones
+    could not be stored though nothing is wrong with them."""
 
     index: int
     id: str
@@ -48,3 +49,4 @@ class Result:
     duplicate: bool = False
     conflict: bool = False
     event_id: str = ""
+    failed: bool = False
