@@ -99,7 +99,7 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'spanloom' has no attribute {name!r}")
-    import_module(".pipeline", __name__)  # the wiring comes with the first name
+    import_module(".pipeline", __name__)  # the wiring, and all of recording, come with the first name
     module = import_module(f".{home}", __name__)
     value = globals()[name] = module if home == name else getattr(module, name)
     return value

@@ -14,6 +14,17 @@ import threading
 from typing import Any
 
 from ..errors import SettingsError
+
+# Loaded here although the wiring has no use for most of them: a name that is first asked for in a thread while another
+# thread forks would leave the child waiting for an import that nobody goes on with.
+from ..recording import (  # noqa: F401
+    blocks,
+    conversation,
+    decorators,
+    feedback,
+    propagation,
+    usage,
+)
 from ..recording import recorder as recording
 from ..recording.recorder import Recorder
 from ..settings import Settings, from_env, with_arguments
