@@ -22,6 +22,7 @@ from .workloads import WORKLOADS
 
 Samples = dict[str, list[float]]
 SLOW_SINK = {"burst": 0.05}
+OURS = {"off": "disabled"}  # the subject that is measured against the floor, where it is not "spanloom"
 
 
 def measure(workload: str, subject: str, url: str) -> dict[str, float]:
@@ -42,7 +43,8 @@ def measure(workload: str, subject: str, url: str) -> dict[str, float]:
 
 def compare(workload: str, repeats: int) -> list[dict[str, object]]:
     """Rows of one workload: a figure, its medians under the floor and under Spanloom, and the ratio."""
-    subjects = ("floor", "spanloom")
+    mine = OURS.get(workload, "spanloom")
+    subjects = ("floor", mine)
     samples: dict[str, Samples] = {subject: {} for subject in subjects}
     with Sink(SLOW_SINK.get(workload, 0.0)) as sink:
         for repeat in range(repeats):
@@ -50,9 +52,9 @@ def compare(workload: str, repeats: int) -> list[dict[str, object]]:
                 for figure, value in measure(workload, subject, sink.url).items():
                     samples[subject].setdefault(figure, []).append(value)
     rows: list[dict[str, object]] = []
-    for figure, ours in samples["spanloom"].items():
+    for figure, ours in samples[mine].items():
         floors = samples["floor"][figure]
-        ratios = [mine / theirs if theirs else float("nan") for mine, theirs in zip(ours, floors, strict=True)]
+        ratios = [own / theirs if theirs else float("nan") for own, theirs in zip(ours, floors, strict=True)]
         rows.append(
             {
                 "workload": workload,

@@ -6,6 +6,7 @@ import asyncio
 import random
 import resource
 import time
+import timeit
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,24 @@ def prose(characters: int, seed: int) -> str:
     words = _PROSE.split()
     text = " ".join(pick(words) for _ in range(characters // 4))
     return text[:characters]
+
+
+_PROMPT = """Question: "what does `load_settings(path)` return?" Context, from https://docs.example.org/guide?page={n}#setup:
+
+```python
+def load_settings(path: str, retries: int = 3) -> dict[str, Any]:
+    reply = httpx.get("https://example.com/api/v1/items?limit=50&offset={n}", timeout=10.0)
+    return {{"status": reply.status_code, "items": reply.json()["items"], 'seen_at': "2026-01-{n}"}}
+```
+
+Note: the user's time zone is UTC-5; answer in JSON, e.g. {{"city": "Paris", "temperature": 21.5, "well-known": true}}.
+"""
+
+
+def prompt(characters: int, seed: int) -> str:
+    """Text as prompts really are, with colons, quotes, line feeds, code and URLs; another one for every seed."""
+    page = f"{seed}: " + _PROMPT.format(n=seed) + prose(200, seed % 64) + "\n"
+    return (page * (characters // len(page) + 1))[:characters]
 
 
 def _agent(subject: Subject) -> Callable[[int], str]:
@@ -80,6 +99,27 @@ def agent_trace(subject: Subject, traces: int = 1500) -> Figures:
         "thread_us_per_run": thread / runs * 1e6,
         "process_cpu_s_per_10k_runs": (usage.ru_utime + usage.ru_stime) / (runs + 600) * 10_000,
     }
+
+
+def fresh_prompts(subject: Subject, runs: int = 2000) -> Figures:
+    """Model calls whose 2 KB prompts and 1 KB answers have never been seen before, full of colons, code and URLs."""
+
+    @subject.decorator("llm")
+    def model(messages: Any) -> Any:
+        return answers[messages[1]["turn"]]
+
+    system = {"role": "system", "content": "You are helpful."}
+    chats = [[system, {"role": "user", "content": prompt(2000, n), "turn": n}] for n in range(runs)]
+    answers = [{"role": "assistant", "content": prompt(1000, runs + n)} for n in range(runs)]
+    for chat in chats[:200]:
+        model(chat)
+    time.sleep(0.5)
+    wall = time.perf_counter()
+    for chat in chats[200:]:
+        model(chat)
+    wall = time.perf_counter() - wall
+    subject.close()
+    return {"caller_us_per_run": wall / (runs - 200) * 1e6}
 
 
 def no_op(subject: Subject, calls: int = 20_000) -> Figures:
@@ -212,13 +252,41 @@ def beside(subject: Subject, threads: int) -> Figures:
     return {"p50_us": costs[len(costs) // 2] * 1e6, "p99_us": costs[int(len(costs) * 0.99)] * 1e6}
 
 
+def off(subject: Subject) -> Figures:
+    """Nanoseconds that a decorated call costs over the undecorated one, function and method (best of 25)."""
+
+    def function(x: int) -> int:
+        return x
+
+    class Bare:
+        def method(self, x: int) -> int:
+            return x
+
+    class Decorated:
+        method = subject.decorator("tool")(Bare.method)
+
+    decorated = subject.decorator("tool")(function)
+    bare, traced = Bare(), Decorated()
+    figures = {}
+    for name, plain, ours in (
+        ("function_ns", lambda: function(1), lambda: decorated(1)),
+        ("method_ns", lambda: bare.method(1), lambda: traced.method(1)),
+    ):
+        pairs = [(timeit.timeit(ours, number=4000), timeit.timeit(plain, number=4000)) for _ in range(25)]
+        figures[name] = (min(mine for mine, _ in pairs) - min(theirs for _, theirs in pairs)) / 4000 * 1e9
+    subject.close()
+    return figures
+
+
 WORKLOADS: dict[str, Callable[[Subject], Figures]] = {
     "agent_trace": agent_trace,
     "no_op": no_op,
+    "fresh_prompts": fresh_prompts,
     "async_traces": async_traces,
     "burst": burst,
     "giant_5mb": lambda subject: giant(subject, 5),
     "giant_500mb": lambda subject: giant(subject, 500),
     "beside_1": lambda subject: beside(subject, 1),
     "beside_4": lambda subject: beside(subject, 4),
+    "off": off,
 }

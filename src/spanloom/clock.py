@@ -47,9 +47,10 @@ class Clock:
 class Ids:
     """Makes UUIDv7 text: 48 bits of milliseconds, 12 bits of the fraction, 62 random bits."""
 
-    __slots__ = ("_bits",)
+    __slots__ = ("_bits", "_head")
 
     def __init__(self, seed: int | None = None) -> None:
+        self._head: tuple[int, str] = (-1, "")  # the last millisecond, and how its ids begin
         self._bits: Callable[[int], int] = _generator(seed)
         if seed is None and hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.reseed)
@@ -61,14 +62,12 @@ class Ids:
     def new(self, at_ns: int) -> str:
         """A run id of 36 characters for a moment in nanoseconds since the epoch."""
         ms, rest = divmod(at_ns, 1_000_000)
+        known, head = self._head
+        if known != ms:
+            head = f"{(ms >> 16) & 0xFFFFFFFF:08x}-{ms & 0xFFFF:04x}-7"
+            self._head = (ms, head)
         low = _VARIANT | self._bits(62)
-        return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031 - twice as fast as the f-string here
-            (ms >> 16) & 0xFFFFFFFF,
-            ms & 0xFFFF,
-            rest * 4096 // 1_000_000,
-            low >> 48,
-            low & 0xFFFFFFFFFFFF,
-        )
+        return "%s%03x-%04x-%012x" % (head, rest * 4096 // 1_000_000, low >> 48, low & 0xFFFFFFFFFFFF)  # noqa: UP031 - twice as fast as the f-string here
 
 
 def _generator(seed: int | None) -> Callable[[int], int]:

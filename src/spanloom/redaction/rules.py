@@ -243,9 +243,16 @@ def _names(raw: bytes) -> list[bytes]:
 
 def _may_hold_shape(raw: bytes, rest: bytes) -> bool:
     """Whether a token may stand in ``raw``; ``rest`` is ``raw`` without its ordinary characters."""
-    dashed = b"k-" in rest or b"x-" in rest or (b"-" in rest and _has_token_signs(rest) and b"glpat-" in raw)
-    lettered = b"KIA" in rest or b"SIA" in rest or b"AI" in rest or b"J" in rest
-    if not (dashed or lettered or b"_" in rest):
+    if not (
+        b"_" in rest
+        or (b"k-" in rest and b"sk-" in raw)
+        or (b"x-" in rest and (b"xox" in raw or b"xapp-" in raw))
+        or b"KIA" in rest
+        or b"SIA" in rest
+        or (b"AI" in rest and b"AIza" in raw)
+        or (b"J" in rest and b"eyJ" in raw)
+        or (b"-" in rest and _has_token_signs(rest) and b"glpat-" in raw)
+    ):
         return False
     words = raw.translate(CLASSES)
     at = words.find(_SUSPECT_RUN)
