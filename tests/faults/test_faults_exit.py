@@ -22,6 +22,7 @@ from support.volume import FULL, volume
 
 SLACK = 1.0 if FULL else 3.0
 
+
 @pytest.mark.parametrize("journal", ["on", "off"])
 @pytest.mark.parametrize("endpoint", STATES)
 def test_exit_delay_and_delivery_by_the_next_process(home: Path, endpoint: str, journal: str) -> None:

@@ -36,6 +36,7 @@ def hanging(gate: threading.Event):
 
 def threads_of(shipper: Shipper) -> int:
     """How many threads run this shipper's code."""
+
     def within(frame: object) -> bool:
         while frame is not None:
             if frame.f_locals.get("self") is shipper and frame.f_code.co_name == "_main":  # type: ignore[attr-defined]

@@ -167,9 +167,7 @@ class Toxic:
 
     async def _listen(self) -> None:
         self._release()
-        self._server = await asyncio.start_server(
-            self._accept, sock=_bound(self.port), limit=_CHUNK_BYTES, backlog=128
-        )
+        self._server = await asyncio.start_server(self._accept, sock=_bound(self.port), limit=_CHUNK_BYTES, backlog=128)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop_listening(self, backlog_full: bool) -> None:
