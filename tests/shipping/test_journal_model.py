@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from journal_cases import FULL, SMALL, end, everything, ids
 
-from spanloom.shipping.adoption import AdoptedLane
+from spanloom.shipping.adopted_lane import AdoptedLane
 from spanloom.shipping.cursor import Cursor
 from spanloom.shipping.journal import Journal
 from spanloom.shipping.lanes import Entry

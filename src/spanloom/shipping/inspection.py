@@ -14,8 +14,9 @@ import msgspec
 
 from . import dead_letters, places
 from . import segment as form
-from .adoption import JOURNAL_NAME, may_own, read_segment, segment_paths
+from .adoption import JOURNAL_NAME, may_own
 from .cursor import read_position
+from .dead_journal import read_segment, segment_paths
 from .volume import DESTINATIONS, LOCK, QUARANTINE, Volume, owed_by
 
 

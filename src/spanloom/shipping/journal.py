@@ -35,7 +35,8 @@ from typing import Literal
 
 from . import places
 from . import segment as form
-from .adoption import AdoptedLane, Adoptions
+from .adopted_lane import AdoptedLane
+from .adoption import Adoptions
 from .bell import Bell, Sleeper, ring_sleepers
 from .bodies import Body, FileBody, HeapBody, Item, MappedBody, Segment, in_memory
 from .cursor import Cursor, Home
