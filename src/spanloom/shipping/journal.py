@@ -22,15 +22,12 @@ twice. A lock left locked by such an exception is recognised by no thread being 
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import time
-import weakref
 from _thread import LockType, allocate_lock, get_ident
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Literal
 
 from . import places
@@ -38,13 +35,17 @@ from . import segment as form
 from .adopted_lane import AdoptedLane
 from .adoption import Adoptions
 from .bell import Bell, Sleeper, ring_sleepers
+from .blame import is_ours
 from .bodies import Body, FileBody, HeapBody, Item, MappedBody, Segment, in_memory
+from .chain import Chain
 from .cursor import Cursor, Home
+from .forks import renew_after_fork
 from .keeper import Keeper
 from .lanes import Takes
 from .mapping import Mapping
 from .open_runs import OpenRuns
-from .parts import Limits
+from .parts import JournalState, Limits
+from .reasons import Reasons
 from .volume import Volume, is_dest_id
 
 _TURN_SECONDS = 0.005
@@ -53,23 +54,7 @@ _RETRY_FIRST_SECONDS = 1.0
 _RETRY_MOST_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class JournalState:
-    """How the journal stands. ``mode``: records are on disk when the call returns (``disk``), within 50 ms
-    (``background``), or in memory only (``memory``: by choice, or for the ``trouble`` named). ``appended`` counts all
-    records kept, ``refused`` those that could not be (by reason), ``rejected`` those never made (by reason)."""
-
-    mode: Literal["disk", "background", "memory", "closed"]
-    path: str | None
-    trouble: str | None
-    appended: int
-    unsaved: int
-    kept_bytes: int
-    refused: dict[str, int]
-    rejected: dict[str, int]
-
-
-class Journal:
+class Journal(Chain):
     """A sink kept on disk. ``home`` is the directory that holds all of Spanloom's files, or None for memory only."""
 
     def __init__(
@@ -89,7 +74,7 @@ class Journal:
         self.owed: tuple[str, ...] | None = None
         self.adoptions = Adoptions(self)
         self.keeper = Keeper(self)
-        _born(self)
+        renew_after_fork(self)
 
     def _begin(self) -> None:
         """Everything that a forked child must not share."""
@@ -108,8 +93,8 @@ class Journal:
         self._retry_seconds = _RETRY_FIRST_SECONDS
         self.oldest = self.active = Segment(_nothing(1), time.monotonic())
         self.open_runs = OpenRuns()
-        self._refused: dict[str, itertools.count[int]] = {}
-        self._rejected: dict[str, itertools.count[int]] = {}
+        self._refused = Reasons()
+        self._rejected = Reasons()
 
     # --- the sink
 
@@ -149,7 +134,7 @@ class Journal:
 
     def reject(self, reason: str) -> None:
         """Count a record that was not made."""
-        _count(self._rejected, reason)
+        self._rejected.count(reason)
 
     def _drain(self, pending: deque[Item]) -> None:
         while pending:
@@ -159,7 +144,7 @@ class Journal:
                 if body.tail[2] is item or body.put(item) or not self._make_room(item):
                     pending.popleft()
             except Exception as error:  # a named door: MemoryError and what nobody thought of; counted
-                if not _is_ours(error):
+                if not is_ours(error):
                     raise
                 if not pending:
                     return  # forked in the middle, by a signal handler: all this is the parent's
@@ -222,7 +207,7 @@ class Journal:
                 if volume.mappable:
                     return self._fresh_mapping(volume, form.frame_size(payload_bytes) + form.HEADER_BYTES, first)
             except OSError as error:
-                if not _is_ours(error):
+                if not is_ours(error):
                     raise
                 if self._era is not era:
                     return HeapBody(first, 0)  # the caller sees it too, and lets go
@@ -245,7 +230,7 @@ class Journal:
         return body
 
     def _refuse(self, item: Item, reason: str) -> None:
-        _count(self._refused, reason)
+        self._refused.count(reason)
         for lane in list(self.lanes.values()):
             lane.lost_on_arrival(item[0], reason)
 
@@ -294,32 +279,6 @@ class Journal:
         """Let the keeper look, at most once a minute; for shippers, when they are sending anyway."""
         self.adoptions.ask()
 
-    def retire(self) -> None:
-        """Delete what every destination has settled. For shippers and the keeper, after settling."""
-        if not self.retiring.acquire(False):
-            return
-        try:
-            while (head := self.oldest).next is not None and self._settled(head):
-                self.discard_oldest()
-        finally:
-            self.retiring.release()
-        self.adoptions.finish()
-
-    def _settled(self, segment: Segment) -> bool:
-        if self.owed is None or any(dest_id not in self.lanes for dest_id in self.owed):
-            return False
-        return all(lane.floor >= segment.end for lane in list(self.lanes.values()))
-
-    def discard_oldest(self) -> None:
-        """Delete the oldest segment, after taking note of the runs it leaves open. For the holder of ``retiring``."""
-        head = self.oldest
-        assert head.next is not None
-        if self.volume is not None:
-            self.keeper.note_open_runs(head, self.volume)
-        self.oldest = head.next
-        if head.body.path:
-            places.remove(head.body.path)
-
     # --- what the keeper shares
 
     def opened_volume(self) -> Volume:
@@ -349,21 +308,6 @@ class Journal:
         self.trouble = None
         self._retry_seconds = _RETRY_FIRST_SECONDS
 
-    def segments(self) -> list[Segment]:
-        """The chain as it is now, oldest first."""
-        found = [self.oldest]
-        while (following := found[-1].next) is not None:
-            found.append(following)
-        return found
-
-    def heap_bytes(self) -> int:
-        """What is held in memory."""
-        return sum(s.body.size_bytes for s in self.segments() if isinstance(s.body, HeapBody))
-
-    def kept_bytes(self) -> int:
-        """What our own segments take, on disk or in memory."""
-        return sum(s.body.size_bytes for s in self.segments())
-
     def state(self) -> JournalState:
         """How it stands now."""
         heaps = [s.body for s in self.segments() if isinstance(s.body, HeapBody)]
@@ -381,8 +325,8 @@ class Journal:
             appended=self.active.end - 1,
             unsaved=sum(body.unsaved for body in heaps),
             kept_bytes=self.kept_bytes(),
-            refused=_read_counts(self._refused),
-            rejected=_read_counts(self._rejected),
+            refused=self._refused.read(),
+            rejected=self._rejected.read(),
         )
 
     # --- durability and the end
@@ -442,33 +386,6 @@ class Journal:
             elif isinstance(body, HeapBody):
                 body.path = None
 
-    # --- the caps
-
-    def expire(self, age_seconds: float) -> None:
-        """Give up sealed segments that were begun longer ago, by the monotonic clock."""
-        while self.oldest.next is not None and time.monotonic() - self.oldest.born_seconds > age_seconds:
-            if not self.give_up_oldest("expired"):
-                return
-
-    def give_up_oldest(self, reason: str) -> int:
-        """Delete the oldest sealed segment whether settled or not; what was not is counted. The bytes freed."""
-        if not self.retiring.acquire(False):
-            return 0
-        try:
-            while (head := self.oldest).next is not None:
-                if not self.lanes:
-                    for _ in range(head.end - head.first):
-                        _count(self._refused, reason)
-                for lane in list(self.lanes.values()):
-                    lane.lose(head, reason)
-                size = head.body.size_bytes
-                self.discard_oldest()
-                if size:
-                    return size
-            return 0
-        finally:
-            self.retiring.release()
-
     def _nothing_left(self, volume: Volume) -> bool:
         if self.owed is None or any(dest_id not in self.lanes for dest_id in self.owed):
             return False
@@ -498,30 +415,6 @@ def _nothing(first: int) -> FileBody:
     return FileBody("", first, (0, first, None), 0)
 
 
-def _count(counters: dict[str, itertools.count[int]], reason: str) -> None:
-    next(counters.get(reason) or counters.setdefault(reason, itertools.count()))  # atomic, unlike +=
-
-
-def _read_counts(counters: dict[str, itertools.count[int]]) -> dict[str, int]:
-    return {reason: int(repr(counter)[6:-1]) for reason, counter in list(counters.items())}
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether an exception began in our own code, and not in a signal handler that interrupted it."""
-    modules = []
-    at = error.__traceback__
-    while at is not None:
-        modules.append(at.tb_frame.f_globals.get("__name__", ""))
-        at = at.tb_next
-    while modules and modules[-1] in _LIBRARY:
-        modules.pop()
-    return not modules or modules[-1].startswith("spanloom.")
-
-
-_LIBRARY = frozenset({"os", "posixpath", "genericpath", "stat", "secrets", "random", "codecs"})
-"""Modules of the standard library whose own frames may stand below ours."""
-
-
 def _someone_drains() -> bool:
     """Whether any thread is inside an append's critical part (not merely waiting for its turn)."""
     waits, appends = Journal._turn_came.__code__, Journal.append.__code__
@@ -534,22 +427,3 @@ def _someone_drains() -> bool:
             below = at.f_code
             at = at.f_back  # type: ignore[assignment]
     return False
-
-
-_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
-_hook: list[Callable[[], None]] = []
-
-
-def _born(journal: Journal) -> None:
-    _journals.add(journal)
-    if not _hook and hasattr(os, "register_at_fork"):
-        _hook.append(_after_in_child)  # a second registration, should two threads come here, does no harm
-        os.register_at_fork(after_in_child=_after_in_child)
-
-
-def _after_in_child() -> None:
-    for journal in list(_journals):
-        try:
-            journal.reset_in_child()
-        except Exception:  # a named door: the fork hook; an exception here would be printed into the host's stderr
-            pass

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from _thread import LockType
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from .bell import Sleeper
 from .bodies import Segment
@@ -27,6 +27,22 @@ class Limits:
     record_bytes: int = 16 << 20
     total_bytes: int = 1 << 30
     age_seconds: float = 72 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class JournalState:
+    """How the journal stands. ``mode``: records are on disk when the call returns (``disk``), within 50 ms
+    (``background``), or in memory only (``memory``: by choice, or for the ``trouble`` named). ``appended`` counts all
+    records kept, ``refused`` those that could not be (by reason), ``rejected`` those never made (by reason)."""
+
+    mode: Literal["disk", "background", "memory", "closed"]
+    path: str | None
+    trouble: str | None
+    appended: int
+    unsaved: int
+    kept_bytes: int
+    refused: dict[str, int]
+    rejected: dict[str, int]
 
 
 class SharedKeeper(Protocol):

@@ -28,12 +28,12 @@ import _thread
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .delivery import Delivery
 from .destination import Destination
+from .forks import renew_after_fork
 from .hand import Hand
 from .lanes import Lane
 from .ledger import DestinationHealth, Ledger, warn
@@ -86,7 +86,7 @@ class Shipper:
         self._delivery = Delivery(destination, self.ledger, self._hands, Pacing(self._rules))
         self._generation = 0
         self._begin()
-        _remember(self)
+        renew_after_fork(self)
 
     def _begin(self) -> None:
         """Everything that a forked child must have anew."""
@@ -357,25 +357,3 @@ class Shipper:
             self._ship_the_rest(self._generation)
         except Exception as error:
             self._died(error)
-
-
-_shippers: list[weakref.ref[Shipper]] = []
-_hook: list[Callable[[], None]] = []
-
-
-def _remember(shipper: Shipper) -> None:
-    """Reset this shipper in forked children for as long as it lives."""
-    _shippers.append(weakref.ref(shipper, _shippers.remove))
-    if not _hook and hasattr(os, "register_at_fork"):
-        _hook.append(_after_in_child)
-        os.register_at_fork(after_in_child=_after_in_child)
-
-
-def _after_in_child() -> None:
-    for reference in list(_shippers):
-        shipper = reference()
-        if shipper is not None:
-            try:
-                shipper.reset_in_child()
-            except Exception:  # a named door: the fork hook; an exception here would be printed into the host's stderr
-                pass
