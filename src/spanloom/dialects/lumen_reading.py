@@ -107,9 +107,7 @@ def write_reply(intake: Intake, results: Sequence[Result]) -> Response:
     new = sum(not (result.malformed or result.duplicate or result.conflict) for result in results)
     message = f"Batch received. Processed {new} new events."
     accepted = len(results) - len(errors)
-    return usage.answer(
-        202, {"message": message, "accepted": accepted, "rejected": len(errors), "errors": errors}
-    )
+    return usage.answer(202, {"message": message, "accepted": accepted, "rejected": len(errors), "errors": errors})
 
 
 def _single(result: Result) -> Response:
@@ -197,5 +195,3 @@ def _row(record: UsageRecord) -> dict[str, Any]:
     if record.properties is not UNSET:
         row["properties"] = record.properties
     return row
-
-

@@ -180,5 +180,3 @@ def write_error(status: int, message: str = "", *, retry_after_seconds: int | No
         message = "Invalid API key"
     more = {} if retry_after_seconds is None else {"retry_after": str(retry_after_seconds)}
     return usage.answer(status, {"error": {"code": _CODES.get(status, "internal_error"), "message": message}}, **more)
-
-

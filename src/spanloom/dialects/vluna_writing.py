@@ -165,5 +165,3 @@ def error_words(found: dict[str, Any]) -> str:
     inner = found.get("error")
     source = inner if isinstance(inner, dict) else found
     return " ".join(str(source[name]) for name in ("code", "message") if source.get(name))[:300]
-
-
