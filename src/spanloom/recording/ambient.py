@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from _thread import get_ident
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -86,36 +85,28 @@ current_var: ContextVar[Parent] = ContextVar("spanloom_current", default=OUTSIDE
 T = TypeVar("T")
 
 
-class _Collection:
-    """The thread in which the garbage collector is at work, if it is."""
-
-    __slots__ = ("thread", "watched")
-
-    def __init__(self) -> None:
-        self.thread: int | None = None
-        self.watched = False
-
-    def noticed(self, phase: str, info: object) -> None:
-        self.thread = get_ident() if phase == "start" else None
-
-    def is_here(self) -> bool:
-        """Whether this thread is inside a collection. A notice of its end can be missed (another callback that takes
-        itself off the list hides the next one), so it is asked for: inside a collection this does nothing; outside,
-        it collects the youngest objects, and that is noticed."""
-        if self.thread != get_ident():
-            return False
-        gc.collect(0)
-        return self.thread is not None
+# The phases of garbage collection that were announced, the latest last. Kept by two functions written in C, called one
+# after the other: taking a phase out and putting it in again moves it to the end. A callback in Python would give
+# signal handlers an opportunity in the middle of whatever the collection interrupted.
+_phases: dict[str, object] = {}
+_watched: list[bool] = []
 
 
-_collection = _Collection()
+def _is_collecting() -> bool:
+    """Whether a collection is under way. A notice of its end can be missed (another callback that takes itself off the
+    list hides the next one), so it is asked for: inside a collection this does nothing; outside, it collects the
+    youngest objects, and that is noticed. Another thread's collection counts as well, while a finaliser of it waits."""
+    if next(reversed(_phases), "stop") == "stop":
+        return False
+    gc.collect(0)
+    return next(reversed(_phases), "stop") != "stop"
 
 
 def watch_collections() -> None:
     """Have `set_variable` know of collections. Called when a recorder is installed; needless from Python 3.12 on."""
-    if sys.version_info < (3, 12) and not _collection.watched:
-        _collection.watched = True
-        gc.callbacks.append(_collection.noticed)
+    if sys.version_info < (3, 12) and not _watched:
+        _watched.append(True)
+        gc.callbacks[:0] = [_phases.pop, _phases.__setitem__]
 
 
 if sys.version_info >= (3, 12):
@@ -134,10 +125,13 @@ else:
         same context frees what the outer call is reading, and the interpreter crashes (seen on 3.10.13 within a
         second of emitting from ``__del__``). So a run that a finaliser opens is recorded but not made current.
         """
-        if _collection.thread is None or not _collection.is_here():
+        if not _is_collecting():
             variable.set(value)
 
     def set_current(run: Parent) -> None:
         """As `set_variable`, for the current run."""
-        if _collection.thread is None or not _collection.is_here():
-            current_var.set(run)
+        for phase in reversed(_phases):
+            if phase == "start" and _is_collecting():
+                return
+            break
+        current_var.set(run)
