@@ -1,7 +1,10 @@
 """Bytes in: an HTTP server that takes what agents send, keeps it in the store, and reads it back.
 
-    app.py     routes, and the edge where every failure becomes JSON
-    intake.py  who may send, how much, and what became of each event: nothing is acknowledged before it is committed
+    app.py     Lunary's API, and the list of everything that is mounted
+    mounts.py  what a mount is, and what it may use
+    edge.py    around every request: who is asking, what went wrong, security headers
+    access.py  who may come in
+    intake.py  what became of each event: nothing is acknowledged before it is committed
     body.py    a request's body, bounded before and after decompression
     rest.py    runs in the shapes of Lunary's public API
     protocol.py  HTTP/1.1 with a deadline for each request's head

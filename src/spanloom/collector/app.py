@@ -1,4 +1,4 @@
-"""The collector's routes, and the edge where every failure becomes JSON: ``{"message", "path"?}``.
+"""The collector's application: Lunary's API, and everything else that is mounted beside it.
 
     POST  /v1/runs/ingest           Lunary's events, and our own records (dialects.lunary)
     POST  /api/report               the same, by its old name; answers with the bare list of results
@@ -9,79 +9,57 @@
     GET   /v1/health                whether the store can be read
 
 Promises: the store is called on worker threads, never on the event loop; a trailing slash does not matter; whatever is
-sent, the answer is 4xx JSON that names it. Must never: show a traceback, or log a body or a credential.
+sent, the answer is 4xx JSON that names it: ``{"message", "path"?}``. Must never: answer before the commit.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import anyio.to_thread
-import msgspec
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp
 
 from .. import wire
-from ..clock import Ids, iso
-from ..errors import StoreError
+from ..clock import iso
 from ..records import Feedback
 from ..store import Incoming, RunDetail, RunFilter, Store
 from ..store.reader import Order, Reader
 from . import rest
-from .body import Limits, Pending, Refused, check_headers, drain, read, worth_draining
-from .intake import Access, Intake, Keyless, refusal_of
+from .access import Access, Keyless
+from .body import Limits, Pending, Refused
+from .edge import Edge
+from .intake import Intake
+from .mounts import Mount, Parts, in_json, respond
 
 _T = TypeVar("_T")
-_log = logging.getLogger("spanloom.collector")
 
 MAX_PAGE_RUNS = 500
 _ORDERS: dict[str, Order] = {"createdAt": "started", "duration": "duration", "tokens": "tokens", "cost": "cost"}
 _STATUSES = {"started": "running", "success": "ok"}
-_HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
-class Collector:
-    """What the routes share: the store from both sides, and the rules at the door."""
+class _Lunary:
+    """The handlers of Lunary's API, ours in its form."""
 
-    def __init__(self, store: Store, reader: Reader, access: Access, limits: Limits) -> None:
-        self.store, self.reader, self.access, self.limits = store, reader, access, limits
-        self.intake = Intake(store, limits)
-        self.pending = Pending(limits)
-        self.ids = Ids()
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.reader = parts.reader
 
     async def ingest(self, request: Request) -> Response:
         """POST /v1/runs/ingest and /api/report."""
-        answer = await self._with_body(request, functools.partial(self._ingest, request))
-        return _response(answer)
+        answer = await self.parts.with_body(request, functools.partial(self._ingest, request))
+        return respond(answer)
 
     def _ingest(self, request: Request, encoding: str, body: bytes) -> wire.Response:
         asked = wire.Request("POST", request.url.path, {}, body)
-        return self.intake.take(asked, encoding, request.state.project, bare=request.scope["path"] == "/api/report")
-
-    async def _with_body(self, request: Request, work: Callable[[str, bytes], _T]) -> _T:
-        """Read the body within the limits, then work on it on a thread; its bytes count as pending until then."""
-        chunks = request.stream()
-        try:
-            encoding = check_headers(request.headers, self.limits)
-            body = await read(chunks, self.limits, self.pending)
-        except ClientDisconnect:
-            raise Refused(400, "the connection ended before the body did", close=True) from None
-        except Refused as refused:
-            if refused.status in (413, 415) and worth_draining(request.headers, self.limits):
-                await drain(chunks, self.limits)
-            raise
-        try:
-            return await anyio.to_thread.run_sync(work, encoding, body)
-        finally:
-            self.pending.give(len(body))
+        return self.parts.intake.take(
+            asked, encoding, request.state.project, bare=request.scope["path"] == "/api/report"
+        )
 
     async def runs(self, request: Request) -> Response:
         """GET /v1/runs."""
@@ -99,7 +77,7 @@ class Collector:
             )  # fmt: skip
             return [rest.run_object(detail) for detail in self.reader.details(found.runs)]
 
-        return _json({"page": page, "limit": limit, "data": await anyio.to_thread.run_sync(look)})
+        return in_json({"page": page, "limit": limit, "data": await self.parts.on_thread(look)})
 
     async def run(self, request: Request) -> Response:
         """GET /v1/runs/{id}."""
@@ -108,7 +86,7 @@ class Collector:
             detail = self._known(request)
             return rest.run_object(detail, self.reader.feedback(detail.run.id, project=request.state.project))
 
-        return _json(await anyio.to_thread.run_sync(look))
+        return in_json(await self.parts.on_thread(look))
 
     async def related(self, request: Request) -> Response:
         """GET /v1/runs/{id}/related."""
@@ -118,7 +96,7 @@ class Collector:
             found = self.reader.related(request.path_params["run_id"], project=request.state.project)
             return [rest.run_object(detail) for detail in self.reader.details(found)]
 
-        return _json(await anyio.to_thread.run_sync(look))
+        return in_json(await self.parts.on_thread(look))
 
     async def feedback(self, request: Request) -> Response:
         """GET /v1/runs/{id}/feedback."""
@@ -133,24 +111,26 @@ class Collector:
                 raise _unknown(run_id)
             return rest.merged_feedback(entries)
 
-        return _json(await anyio.to_thread.run_sync(look))
+        return in_json(await self.parts.on_thread(look))
 
     async def give_feedback(self, request: Request) -> Response:
         """PATCH /v1/runs/{id}/feedback."""
-        return _json(await self._with_body(request, functools.partial(self._give_feedback, request)))
+        return in_json(await self.parts.with_body(request, functools.partial(self._give_feedback, request)))
 
     def _give_feedback(self, request: Request, encoding: str, body: bytes) -> dict[str, Any]:
-        given = self.intake.read_feedback(body, encoding)
+        given = self.parts.intake.read_feedback(body, encoding)
         detail = self._known(request)
         at_ns = time.time_ns()
-        record = Feedback(event_id=self.ids.new(at_ns), timestamp=iso(at_ns), run_id=detail.run.id, feedback=given)
-        self.store.write([Incoming(record, project=request.state.project)])
+        record = Feedback(
+            event_id=self.parts.ids.new(at_ns), timestamp=iso(at_ns), run_id=detail.run.id, feedback=given
+        )
+        self.parts.store.write([Incoming(record, project=request.state.project)])
         return self._known(request).run.feedback
 
     async def health(self, request: Request) -> Response:
         """GET /v1/health."""
-        stats = await anyio.to_thread.run_sync(self.reader.stats)
-        return _json({"status": "ok", "runs": stats.runs, "events": stats.events, "sizeBytes": stats.size_bytes})
+        stats = await self.parts.on_thread(self.reader.stats)
+        return in_json({"status": "ok", "runs": stats.runs, "events": stats.events, "sizeBytes": stats.size_bytes})
 
     def _known(self, request: Request) -> RunDetail:
         run_id = request.path_params["run_id"]
@@ -164,60 +144,24 @@ def _unknown(run_id: str) -> Refused:
     return Refused(404, f"there is no run {run_id[:100]!r}")
 
 
-class _Edge:
-    """Around everything: who is asking, then the answer, then whatever went wrong as JSON."""
-
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app = app
-        self._access = access
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008})
-            return
-        path = scope["path"].rstrip("/")
-        scope = {**scope, "path": path or "/"}
-        started = False
-
-        async def sending(message: Any) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            request = Request(scope)
-            if "transfer-encoding" in request.headers and "content-length" in request.headers:
-                raise Refused(400, "content-length and transfer-encoding together say two lengths", close=True)
-            request.state.project = self._access.project(request.headers)
-            await self._app(scope, receive, sending)
-        except Exception as error:  # the collector's edge: a named door
-            if started:
-                raise
-            await _failure(error)(scope, receive, send)
+def _lunary_routes(parts: Parts) -> list[BaseRoute]:
+    lunary = _Lunary(parts)
+    return [
+        Route("/v1/runs/ingest", lunary.ingest, methods=["POST"]),
+        Route("/api/report", lunary.ingest, methods=["POST"]),
+        Route("/v1/runs", lunary.runs, methods=["GET"]),
+        Route("/v1/runs/{run_id}", lunary.run, methods=["GET"]),
+        Route("/v1/runs/{run_id}/related", lunary.related, methods=["GET"]),
+        Route("/v1/runs/{run_id}/feedback", lunary.feedback, methods=["GET"]),
+        Route("/v1/runs/{run_id}/feedback", lunary.give_feedback, methods=["PATCH"]),
+        Route("/v1/health", lunary.health, methods=["GET"]),
+    ]
 
 
-def _failure(error: Exception) -> Response:
-    """Any failure as JSON. What nobody foresaw is logged by type and place, without the message, which may hold
-    what the client sent."""
-    if isinstance(error, StoreError):
-        error = refusal_of(error)
-    if isinstance(error, HTTPException):
-        error = Refused(error.status_code, error.detail)
-    if not isinstance(error, Refused):
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else "?"
-        _log.error("a request failed: %s at %s", type(error).__name__, where)
-        error = Refused(500, "the collector failed on this request; its log says where", close=True)
-    payload = {"message": error.message} if error.path is None else {"message": error.message, "path": error.path}
-    response = _json(payload, error.status)
-    if error.retry_after_seconds is not None:
-        response.headers["retry-after"] = str(error.retry_after_seconds)
-    if error.close:
-        response.headers["connection"] = "close"
-    return response
+MOUNTS: tuple[Mount, ...] = (
+    Mount(_lunary_routes),
+)  # fmt: skip
+"""What every collector serves; other rooms (the viewer) are handed to `create_app` by whoever starts the server."""
 
 
 def create_app(
@@ -226,58 +170,14 @@ def create_app(
     *,
     access: Access | None = None,
     limits: Limits | None = None,
-    routes: Sequence[BaseRoute] = (),
+    mounts: Sequence[Mount] = (),
 ) -> ASGIApp:
-    """The ASGI application. ``routes`` are served behind the same door, after the collector's own."""
-    access = access or Keyless()
-    collector = Collector(store, reader, access, limits or Limits())
-    app = Starlette(routes=[*_routes(collector), *routes], exception_handlers={HTTPException: _http_exception})
-    app.router.redirect_slashes = False
-    return _Edge(app, access)
-
-
-def _routes(collector: Collector) -> list[Route]:
-    def route(path: str, endpoint: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
-        return Route(path, _guarded(endpoint), methods=list(methods))
-
-    return [
-        route("/v1/runs/ingest", collector.ingest, "POST"),
-        route("/api/report", collector.ingest, "POST"),
-        route("/v1/runs", collector.runs, "GET"),
-        route("/v1/runs/{run_id}", collector.run, "GET"),
-        route("/v1/runs/{run_id}/related", collector.related, "GET"),
-        route("/v1/runs/{run_id}/feedback", collector.feedback, "GET"),
-        route("/v1/runs/{run_id}/feedback", collector.give_feedback, "PATCH"),
-        route("/v1/health", collector.health, "GET"),
-    ]
-
-
-def _guarded(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Failures become answers here, inside Starlette, which would log them with their message otherwise."""
-
-    async def guarded(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except Exception as error:  # the collector's edge: a named door
-            return _failure(error)
-
-    return guarded
-
-
-async def _http_exception(request: Request, error: Exception) -> Response:
-    response = _failure(error)
-    if isinstance(error, HTTPException) and error.headers:
-        response.headers.update(error.headers)
-    return response
-
-
-def _json(payload: Any, status: int = 200) -> Response:
-    body = msgspec.json.encode(payload)
-    return Response(body, status, headers=_HEADERS, media_type="application/json")
-
-
-def _response(answer: wire.Response) -> Response:
-    return Response(answer.body, answer.status, headers={**answer.headers, **_HEADERS})
+    """The ASGI application. ``mounts`` are served behind the same door, after the collector's own."""
+    access, limits = access or Keyless(), limits or Limits()
+    parts = Parts(store, reader, access, limits, Intake(store, limits), Pending(limits))
+    served = [*MOUNTS, *mounts]
+    router = Router([route for mount in served for route in mount.routes(parts)], redirect_slashes=False)
+    return Edge(router, access, served)
 
 
 def _filter(query: Mapping[str, str]) -> RunFilter:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect
+
+JSON_ONLY = frozenset({"application/json"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Refused(Exception):
         self.message = message
         self.path = path
         self.close = close
+        self.headers: dict[str, str] = {}
         self.retry_after_seconds: int | None = 1 if status == 503 else None
 
 
@@ -63,12 +66,15 @@ class Pending:
         self.held_bytes -= size_bytes
 
 
-def check_headers(headers: Mapping[str, str], limits: Limits) -> str:
-    """The body's encoding ("" or "gzip", "deflate"); raises Refused (415, 413) by the headers alone."""
-    media = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media != "application/json":
-        shown = media or "none"
-        raise Refused(415, f"content-type is {shown[:100]}: send application/json", close=True)
+def check_headers(headers: Mapping[str, str], limits: Limits, media: Collection[str] = JSON_ONLY) -> str:
+    """The body's encoding ("" or "gzip", "deflate"); raises Refused (415, 413) by the headers alone.
+
+    ``media`` are the content types that are read; none of those that a page's form can send should be among them.
+    """
+    given = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given not in media:
+        shown = given or "none"
+        raise Refused(415, f"content-type is {shown[:100]}: send {' or '.join(sorted(media))}", close=True)
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
         raise Refused(415, f"content-encoding {encoding[:100]!r} is not read: send gzip or none", close=True)

@@ -1,76 +1,22 @@
-"""Who may send, and what became of each event.
+"""What became of each event that was sent.
 
 Promises: nothing is acknowledged before the store has committed it; one malformed event spoils none of its neighbours;
-an event that is sent again is answered as a duplicate. Must never: let a web page of another site in through the
-user's own browser (its Host or Origin gives it away), or run on the event loop (`Intake.take` blocks on the disk).
+an event that is sent again is answered as a duplicate. Must never: run on the event loop (`Intake.take` blocks on the
+disk).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
-from urllib.parse import urlsplit
+from typing import Literal
 
 import msgspec
 from msgspec import Raw
 
 from ..dialects import Received, Result, lunary, strict_json
 from ..errors import StoreError, WireError
-from ..store import DEFAULT_PROJECT, Incoming, Store
+from ..store import Incoming, Store
 from ..wire import Request, Response
 from .body import Limits, Refused, inflate
-
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-
-
-class Access(Protocol):
-    """Decides whose a request is."""
-
-    def project(self, headers: Mapping[str, str]) -> str:
-        """The project that a request reads and writes. Raises Refused."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Keyless:
-    """For a server on the loopback interface: any or no credential is accepted, everything is one project.
-
-    What keeps strangers out is the interface, and against pages in the user's own browser the names: ``Host`` must be
-    one of ``hosts`` (421), ``Origin`` when there is one too, and no browser may call the request cross-site (403).
-    """
-
-    hosts: frozenset[str] = LOOPBACK_HOSTS
-
-    def project(self, headers: Mapping[str, str]) -> str:
-        """See `Access.project`."""
-        host = headers.get("host", "")
-        if _name_of(host) not in self.hosts:
-            raise Refused(421, f"Host is {host[:100]!r}: this collector answers as localhost only", close=True)
-        origin = headers.get("origin")
-        if origin is not None:
-            parts = _split(origin)
-            if parts is None or parts[0] not in ("http", "https") or _name_of(parts[1]) not in self.hosts:
-                raise Refused(403, f"Origin {origin[:100]!r} may not use this collector", close=True)
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin", "same-site"):
-            raise Refused(403, "pages of other sites may not use this collector", close=True)
-        return DEFAULT_PROJECT
-
-
-def _name_of(authority: str) -> str:
-    """The host of ``host:port``; empty when the port is none, so that nothing odd is taken for a name."""
-    host, colon, port = authority.strip().lower().rpartition(":")
-    if not colon or authority.strip().endswith("]"):
-        return authority.strip().lower()
-    return host if port.isascii() and port.isdigit() else ""
-
-
-def _split(origin: str) -> tuple[str, str] | None:
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return None
-    return parts.scheme, parts.netloc
 
 
 class _Feedback(msgspec.Struct, forbid_unknown_fields=True):

@@ -16,14 +16,14 @@ from pathlib import Path
 from types import TracebackType
 
 import uvicorn
-from starlette.routing import BaseRoute
 
 from ..errors import SettingsError, SpanloomError
 from ..store import Retention, Store
 from ..store.reader import Reader
+from .access import LOOPBACK_HOSTS, Keyless
 from .app import create_app
 from .body import Limits
-from .intake import LOOPBACK_HOSTS, Keyless
+from .mounts import Mount
 from .protocol import ImpatientProtocol
 
 DEFAULT_PORT = 8321
@@ -40,7 +40,7 @@ class Running:
 
     ``port`` 0 takes any free one. ``busy_seconds`` is how long a request waits while another program holds the store.
     ``hosts`` are names besides localhost that clients may call this server by.
-    ``reader`` reads what it stored; ``routes`` are served behind the same door.
+    ``reader`` reads what it stored; ``mounts`` are served behind the same door.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Running:
         retention: Retention | None = None,
         busy_seconds: float = 5.0,
         hosts: Sequence[str] = (),
-        routes: Sequence[BaseRoute] = (),
+        mounts: Sequence[Mount] = (),
     ) -> None:
         self._socket = bind(host, port)
         try:
@@ -63,7 +63,7 @@ class Running:
             raise
         self.reader = Reader(store_path)
         access = Keyless(LOOPBACK_HOSTS | {name.lower() for name in hosts})
-        app = create_app(self.store, self.reader, access=access, limits=limits, routes=routes)
+        app = create_app(self.store, self.reader, access=access, limits=limits, mounts=mounts)
         self.server = uvicorn.Server(_config(app, limits or Limits()))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{'[::1]' if ':' in host else '127.0.0.1'}:{self.port}"
@@ -107,13 +107,13 @@ def serve(
     store_path: str | os.PathLike[str] = "spanloom.db",
     *,
     retention: Retention | None = None,
-    routes: Sequence[BaseRoute] = (),
+    mounts: Sequence[Mount] = (),
 ) -> None:
     """Serve until SIGINT or SIGTERM. Says on standard output where it listens and what it writes.
 
     Raises SettingsError for an address that it may not or cannot listen on, StoreError for a store that it cannot use.
     """
-    running = Running(store_path, host=host, port=port, retention=retention, routes=routes)
+    running = Running(store_path, host=host, port=port, retention=retention, mounts=mounts)
     print(f"collecting at {running.url} into {running.store.path} (Ctrl-C ends it)", flush=True)
     try:
         running.run()

@@ -1,0 +1,77 @@
+"""Who may come in: the rules that need no body, for every path alike.
+
+Promises: a web page of another site gets nothing by way of the user's own browser (its ``Host`` or ``Origin`` gives it
+away), whatever it asks for. Must never: look at a body, or say why a credential was wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from ..store import DEFAULT_PROJECT
+from .body import Refused
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+class Access(Protocol):
+    """Decides about a request by its headers. `admit` is asked for every request, `project` for those of mounts that
+    have no credentials of their own."""
+
+    def admit(self, headers: Mapping[str, str]) -> None:
+        """Raises Refused for a request that another site's page may have made."""
+        ...
+
+    def project(self, headers: Mapping[str, str]) -> str:
+        """The project that a request reads and writes, by its credential. Raises Refused (401)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that this server goes by: ``Host`` must be one of ``hosts`` (421), ``Origin`` when there is one too,
+    and no browser may call the request cross-site (403)."""
+
+    hosts: frozenset[str] = LOOPBACK_HOSTS
+
+    def admit(self, headers: Mapping[str, str]) -> None:
+        """See `Access.admit`."""
+        host = headers.get("host", "")
+        if _name_of(host) not in self.hosts:
+            raise Refused(421, f"Host is {host[:100]!r}: this collector answers as localhost only", close=True)
+        origin = headers.get("origin")
+        if origin is not None:
+            parts = _split(origin)
+            if parts is None or parts[0] not in ("http", "https") or _name_of(parts[1]) not in self.hosts:
+                raise Refused(403, f"Origin {origin[:100]!r} may not use this collector", close=True)
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin", "same-site"):
+            raise Refused(403, "pages of other sites may not use this collector", close=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyless(Names):
+    """For a server on the loopback interface: any or no credential is accepted, everything is one project. What keeps
+    strangers out is the interface, and against pages in the user's own browser the names."""
+
+    def project(self, headers: Mapping[str, str]) -> str:
+        """See `Access.project`."""
+        return DEFAULT_PROJECT
+
+
+def _name_of(authority: str) -> str:
+    """The host of ``host:port``; empty when the port is none, so that nothing odd is taken for a name."""
+    host, colon, port = authority.strip().lower().rpartition(":")
+    if not colon or authority.strip().endswith("]"):
+        return authority.strip().lower()
+    return host if port.isascii() and port.isdigit() else ""
+
+
+def _split(origin: str) -> tuple[str, str] | None:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return None
+    return parts.scheme, parts.netloc

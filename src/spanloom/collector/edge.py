@@ -1,0 +1,120 @@
+"""Around every request: who is asking, then the answer, then whatever went wrong in the mount's own words.
+
+Theory of operation. In this order: ambiguous framing (400), the names this server goes by (421, 403), the credential
+(401), the route (404, 405), the route's own refusals; each raises `Refused` and is said by `Mount.answer`. What nobody
+foresaw is 500 and one line in the log. Every answer gets the security headers.
+
+Promises: whatever is sent, an answer; after a failure in the middle of one the connection ends. Must never: show a
+traceback, or log a body, a credential or a client's text.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..errors import StoreError
+from .access import Access
+from .body import Refused
+from .intake import refusal_of
+from .mounts import Mount
+
+_log = logging.getLogger("spanloom.collector")
+
+# For data: a browser that is made to show an answer as a page shows nothing, runs nothing and is no frame of another.
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+    "sandbox",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}  # fmt: skip
+_USUAL = [(name.encode(), text.encode()) for name, text in HEADERS.items()]
+
+
+class Edge:
+    """An ASGI application around the router of all mounts."""
+
+    def __init__(self, router: ASGIApp, access: Access, mounts: Sequence[Mount]) -> None:
+        self._router = router
+        self._access = access
+        self._mounts = sorted(mounts, key=lambda mount: -len(mount.prefix))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        path = scope["path"].rstrip("/") or "/"
+        scope = {**scope, "path": path, "app": self}  # with "app" the router raises what it cannot serve
+        mount = next((mount for mount in self._mounts if mount.covers(path)), None)
+        started = False
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message = {**message, "headers": _with_usual(message["headers"])}
+            await send(message)
+
+        try:
+            request = Request(scope)
+            check_framing(request)
+            self._access.admit(request.headers)
+            if mount is None or not mount.own_credentials:
+                request.state.project = self._access.project(request.headers)
+            await self._router(scope, receive, sending)
+        except Exception as error:  # the collector's edge: a named door
+            refused = _refused(error)
+            if not started:  # otherwise returning now ends the connection, which is all that can still be said
+                await _answer(refused, mount)(scope, receive, sending)
+
+
+def check_framing(request: Request) -> None:
+    """Raises Refused (400) for a request whose length could be understood in two ways."""
+    if "transfer-encoding" in request.headers and "content-length" in request.headers:
+        raise Refused(400, "content-length and transfer-encoding together say two lengths", close=True)
+
+
+def _with_usual(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    given = {name.lower() for name, _ in headers}
+    return [*headers, *((name, text) for name, text in _USUAL if name not in given)]
+
+
+def _answer(refused: Refused, mount: Mount | None) -> Response:
+    response = (mount or Mount(lambda parts: ())).answer(refused)
+    for name, text in refused.headers.items():
+        response.headers[name] = text
+    if refused.retry_after_seconds is not None:
+        response.headers["retry-after"] = str(refused.retry_after_seconds)
+    if refused.close:
+        response.headers["connection"] = "close"
+    return response
+
+
+def _refused(error: Exception) -> Refused:
+    """Any failure as a refusal. What nobody foresaw is logged by type and place, without the message, which may hold
+    what the client sent."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, StoreError):
+        return refusal_of(error)
+    if isinstance(error, HTTPException):
+        refused = Refused(error.status_code, error.detail)
+        refused.headers = dict(error.headers or {})
+        return refused
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else "?"
+    _log.error("a request failed: %s at %s", type(error).__name__, where)
+    return Refused(500, "the collector failed on this request; its log says where", close=True)
