@@ -88,6 +88,10 @@ class MappedBody:
         """Whether our file is still the one at our path."""
         return places.identity_at(self.path) == self._map.identity
 
+    def let_go_of_pages(self) -> None:
+        """See `Mapping.let_go_of_pages`; for a body that is full."""
+        self._map.let_go_of_pages()
+
     def swept(self) -> bool:
         """See `Mapping.swept`."""
         return self._map.swept()

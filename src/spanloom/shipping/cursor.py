@@ -30,7 +30,7 @@ import msgspec
 from ..clock import parse_iso_us
 from . import dead_letters, places
 from .bell import Bell
-from .bodies import Segment
+from .bodies import MappedBody, Segment
 from .lanes import Entry, LaneCounts, Takes
 from .open_runs import timestamp_of
 from .segment import Frame
@@ -307,6 +307,8 @@ class Cursor:
             self._count_gap(after.first)
             if taking and (missing := self._ahead.pop(place.segment, 0)):
                 self._dropped["journal_damaged"] += missing  # counted once, unreadable now
+            if isinstance(body, MappedBody):
+                body.let_go_of_pages()  # reading a long backlog brought them all in
             place = _start_of(after)
 
     @staticmethod

@@ -188,6 +188,8 @@ class Journal(Chain):
                 return False
             active.next = following
             self.active = following
+            if isinstance(body, MappedBody):
+                body.let_go_of_pages()  # in a burst the keeper is many segments behind: 90 MB of 50,000 runs
         else:
             body.limit = body.capacity
         self.keeper.hurry()
