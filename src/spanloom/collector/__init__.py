@@ -6,8 +6,9 @@
     access.py  who may come in
     intake.py  what became of each event: nothing is acknowledged before it is committed
     body.py    a request's body, bounded before and after decompression
+    desk.py    the threads that blocking work is done on, and how many may wait for them
     rest.py    runs in the shapes of Lunary's public API
-    protocol.py  HTTP/1.1 with a deadline for each request's head
+    protocol.py  HTTP/1.1 with an end to every wait for a client
     server.py  the server itself: `serve` for the command, `Running` inside another program
 
 Needs the extra ``serve`` (Starlette, uvicorn); importing this package alone does not.

@@ -32,6 +32,7 @@ from ..store.reader import Order, Reader
 from . import rest
 from .access import Access, Keyless
 from .body import Limits, Pending, Refused
+from .desk import Desk
 from .edge import Edge
 from .intake import Intake
 from .mounts import Mount, Parts, in_json, respond
@@ -174,7 +175,7 @@ def create_app(
 ) -> ASGIApp:
     """The ASGI application. ``mounts`` are served behind the same door, after the collector's own."""
     access, limits = access or Keyless(), limits or Limits()
-    parts = Parts(store, reader, access, limits, Intake(store, limits), Pending(limits))
+    parts = Parts(store, reader, access, limits, Intake(store, limits), Pending(limits), Desk(limits))
     served = [*MOUNTS, *mounts]
     router = Router([route for mount in served for route in mount.routes(parts)], redirect_slashes=False)
     return Edge(router, access, served)

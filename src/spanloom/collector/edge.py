@@ -74,9 +74,9 @@ class Edge:
                 request.state.project = self._access.project(request.headers)
             await self._router(scope, receive, sending)
         except Exception as error:  # the collector's edge: a named door
-            refused = _refused(error)
+            answer = _answer(_refused(error), mount)  # no name for the refusal here: it would keep this frame alive
             if not started:  # otherwise returning now ends the connection, which is all that can still be said
-                await _answer(refused, mount)(scope, receive, sending)
+                await answer(scope, receive, sending)
 
 
 def check_framing(request: Request) -> None:

@@ -25,7 +25,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import anyio.to_thread
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -37,6 +36,7 @@ from ..store import Store
 from ..store.reader import Reader
 from .access import Access
 from .body import JSON_ONLY, Limits, Pending, Refused, check_headers, drain, read, worth_draining
+from .desk import Desk
 from .intake import Intake
 
 _T = TypeVar("_T")
@@ -52,6 +52,7 @@ class Parts:
     limits: Limits
     intake: Intake
     pending: Pending
+    desk: Desk
     ids: Ids = field(default_factory=Ids)
 
     async def with_body(
@@ -72,13 +73,13 @@ class Parts:
                 await drain(chunks, self.limits)
             raise
         try:
-            return await anyio.to_thread.run_sync(work, encoding, body)
+            return await self.desk.work(work, encoding, body)
         finally:
             self.pending.give(len(body))
 
     async def on_thread(self, work: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
-        """Call something that blocks, such as the store, on a worker thread."""
-        return await anyio.to_thread.run_sync(functools.partial(work, *arguments, **named))
+        """Ask the store something on a worker thread. Raises Refused (503) when too many wait already."""
+        return await self.desk.read(functools.partial(work, *arguments, **named))
 
 
 def refusal(refused: Refused) -> Response:

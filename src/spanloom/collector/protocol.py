@@ -1,10 +1,13 @@
-"""HTTP/1.1 with a deadline for the head of each request.
+"""HTTP/1.1 for a server that strangers may reach: every wait for a client has an end, and so has their number.
 
-Promise: a connection that has not sent a whole head within `body.Limits.head_seconds` of opening, or of that head's
-first byte, is closed, so that slow or silent strangers cannot use up the server's connections. (Idle connections
-between requests have uvicorn's keep-alive time, bodies `body.Limits.body_seconds`.) What is no HTTP is answered 400,
-in JSON.
-Must never: touch a request whose head has arrived.
+Theory of operation. uvicorn's protocol over h11 refuses ambiguous framing; what is added here is time and room. A
+connection *owes* us something while its head or body is incomplete. One that has not sent a whole head within
+`Limits.head_seconds` of opening, or of that head's first byte, is closed; so is one that does not read its answer for
+`Limits.write_seconds`. (Idle connections between requests have uvicorn's keep-alive time, bodies `body.read`.) When
+`Limits.max_connections` are open, a new one takes the place of the one that has owed for longest, so that two thousand
+silent strangers keep nobody out; when none owes anything, the new one is told to come back (503).
+
+Promise: what is no HTTP is answered 400, in JSON. Must never: touch a request that is being worked on.
 """
 
 from __future__ import annotations
@@ -15,40 +18,94 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .body import Limits
+
 _NO_HTTP = b'{"message":"this is not an HTTP request that can be read"}'
+_FULL = b'{"message":"too many connections: send it again later"}'
 
 
-class ImpatientProtocol(H11Protocol):
-    """uvicorn's protocol over h11, which refuses ambiguous framing, with the deadline added."""
+class Crowd:
+    """The connections that owe us something, the oldest debt first."""
 
-    def __init__(self, *arguments: Any, head_seconds: float, **named: Any) -> None:
+    def __init__(self) -> None:
+        self._owing: dict[StrictProtocol, None] = {}
+
+    def add(self, one: StrictProtocol) -> None:
+        self._owing[one] = None
+
+    def discard(self, one: StrictProtocol) -> None:
+        self._owing.pop(one, None)
+
+    def make_room(self) -> bool:
+        """Cut off whoever has owed for longest; False when nobody owes anything."""
+        for one in self._owing:
+            self.discard(one)
+            one.transport.abort()
+            return True
+        return False
+
+
+class StrictProtocol(H11Protocol):
+    """uvicorn's protocol with deadlines, and a place in the crowd."""
+
+    def __init__(self, *arguments: Any, limits: Limits, crowd: Crowd, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._head_seconds = head_seconds
+        self._limits = limits
+        self._crowd = crowd
         self._head_deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        full = len(self.connections) >= self._limits.max_connections and not self._crowd.make_room()
         super().connection_made(transport)
+        if full:
+            self._end_with(503, _FULL)
+            return
         self._arm()
+        self._crowd.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self.resume_writing()
+        self._crowd.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self._disarm()
         elif self._head_deadline is None:
             self._arm()
+        self._note_debt()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         begun = self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]
         if begun and self._head_deadline is None and not self.transport.is_closing():
             self._arm()  # the beginning of the next head came with this request
+        self._note_debt()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._write_deadline is None:
+            self._write_deadline = self.loop.call_later(self._limits.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
+    def _note_debt(self) -> None:
+        if self.transport.is_closing() or self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._crowd.discard(self)
+        else:
+            self._crowd.add(self)  # one that owed already keeps its place
 
     def _arm(self) -> None:
-        self._head_deadline = self.loop.call_later(self._head_seconds, self._too_late)
+        self._head_deadline = self.loop.call_later(self._limits.head_seconds, self._too_late)
 
     def _disarm(self) -> None:
         if self._head_deadline is not None:
@@ -61,11 +118,19 @@ class ImpatientProtocol(H11Protocol):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
+        self._end_with(400, _NO_HTTP)
+
+    def _end_with(self, status: int, body: bytes) -> None:
         headers = [
             ("content-type", "application/json"),
             ("connection", "close"),
-            ("content-length", str(len(_NO_HTTP))),
+            ("content-length", str(len(body))),
         ]
-        events = (h11.Response(status_code=400, headers=headers), h11.Data(data=_NO_HTTP), h11.EndOfMessage())
-        self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+        if status == 503:
+            headers.append(("retry-after", "1"))
+        try:
+            events = (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage())
+            self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+        except h11.LocalProtocolError:  # an answer to an earlier request is under way: there is nothing left to say
+            pass
         self.transport.close()

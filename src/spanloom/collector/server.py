@@ -24,7 +24,8 @@ from .access import LOOPBACK_HOSTS, Keyless
 from .app import create_app
 from .body import Limits
 from .mounts import Mount
-from .protocol import ImpatientProtocol
+from .process import own_this_process
+from .protocol import Crowd, StrictProtocol
 
 DEFAULT_PORT = 8321
 _LOOPBACK = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
@@ -113,6 +114,7 @@ def serve(
 
     Raises SettingsError for an address that it may not or cannot listen on, StoreError for a store that it cannot use.
     """
+    own_this_process()
     running = Running(store_path, host=host, port=port, retention=retention, mounts=mounts)
     print(f"collecting at {running.url} into {running.store.path} (Ctrl-C ends it)", flush=True)
     try:
@@ -128,7 +130,8 @@ def bind(host: str, port: int) -> socket.socket:
         raise SettingsError(
             f"host={host!r}: without keys the collector listens on this machine alone: use 127.0.0.1, localhost or ::1"
         )
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's algorithm off only on sockets that say TCP: with it each answer took 44 ms, without 2.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", port))
@@ -143,8 +146,8 @@ def _config(app: object, limits: Limits) -> uvicorn.Config:
     """No access log, because ids and searches do not belong in one; no proxy headers, because there is no proxy."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http=functools.partial(ImpatientProtocol, head_seconds=limits.head_seconds),  # type: ignore[arg-type]
+        http=functools.partial(StrictProtocol, limits=limits, crowd=Crowd()),  # type: ignore[arg-type]
         ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=5, limit_concurrency=1000,
+        proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=32 << 10,
     )  # fmt: skip

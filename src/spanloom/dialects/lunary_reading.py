@@ -33,7 +33,7 @@ from ..records import AnyRecord
 from ..wire import Request
 from . import Received
 from .lunary_events import Event, records_of
-from .strict_json import checked, clean, decoded
+from .strict_json import MAX_EVENTS, checked, clean, decoded
 
 _body: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
 _items: msgspec.json.Decoder[list[Raw]] = msgspec.json.Decoder(list[Raw])
@@ -42,13 +42,14 @@ _OURS_ALONE = frozenset({"action", "outcome", "client_report", "point"})
 _OURS = _OURS_ALONE | {"start", "update", "end", "chat", "feedback"}
 _JOINT = re.compile(r"[_-]([a-zA-Z0-9])")
 MAX_ID_CHARACTERS = 1000
+MAX_FIELDS = 1000
 
 
 def read_request(request: Request, *, received_at_ns: int | None = None) -> list[Received]:
     """The records in the body of a ``POST /v1/runs/ingest``, and what is wrong with the items that give none.
 
     ``received_at_ns`` (nanoseconds since the epoch, default now) is the time of events that have none. Raises
-    WireError when the body as a whole cannot be read: not JSON (400), no ``events`` (400), too many values (413).
+    WireError when the body as a whole cannot be read: not JSON (400), no ``events`` (400), too much in it (413).
     """
     received_at = iso(time.time_ns() if received_at_ns is None else received_at_ns)
     outer = decoded(clean(request.body), _body)
@@ -61,8 +62,12 @@ def read_request(request: Request, *, received_at_ns: int | None = None) -> list
         return _read_item(0, events, "$.events", received_at)
     if bytes(events)[:1] != b"[":
         raise WireError("events must be an object or a list of objects", path="$.events")
+    items = _items.decode(events)
+    if len(items) > MAX_EVENTS:
+        message = f"{len(items)} events in one request: send at most {MAX_EVENTS}"
+        raise WireError(message, path="$.events", status_hint=413)
     found: list[Received] = []
-    for index, raw in enumerate(_items.decode(events)):
+    for index, raw in enumerate(items):
         found += _read_item(index, raw, f"$.events[{index}]", received_at)
     return found
 
@@ -80,15 +85,24 @@ def _read_item(index: int, raw: Raw, path: str, received_at: str) -> list[Receiv
         event = _event(raw, value, path, received_at)
         return [Received(index, reported, record, raw=bytes(raw), event_id=event_id) for record in records_of(event)]
     except WireError as error:
-        named = reported or _text_in(raw, "runId"), event_id or _text_in(raw, "eventId")
+        named = reported or _text_in(raw, 0), event_id or _text_in(raw, 1)
         return [Received(index, named[0], None, bytes(raw), error.message, error.path, named[1])]
 
 
-def _text_in(raw: Raw, name: str) -> str:
-    """A text of an event that cannot be read as a whole, so that the reply can name it all the same."""
+class _Named(msgspec.Struct, rename="camel"):
+    run_id: Raw = Raw()
+    event_id: Raw = Raw()
+
+
+_named: msgspec.json.Decoder[_Named] = msgspec.json.Decoder(_Named)
+
+
+def _text_in(raw: Raw, which: int) -> str:
+    """The run's (0) or the event's (1) id in an event that cannot be read as a whole, so that the reply can name it."""
     try:
-        return _text.decode(_body.decode(raw)[name])
-    except (msgspec.DecodeError, ValueError, KeyError):
+        found = _named.decode(raw)
+        return _text.decode(found.event_id if which else found.run_id)
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return ""
 
 
@@ -103,6 +117,8 @@ def _unwrapped(raw: Raw, path: str) -> tuple[Raw, str, dict[str, Any]]:
     value = checked(raw, path)
     if not isinstance(value, dict):
         raise WireError(f"expected an event (an object), got {type(value).__name__}", path=path)
+    if len(value) > MAX_FIELDS:
+        raise WireError(f"{len(value)} fields in one event: at most {MAX_FIELDS}", path=path)
     return raw, path, value
 
 
