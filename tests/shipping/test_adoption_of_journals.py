@@ -91,6 +91,35 @@ os.kill(os.getpid(), signal.SIGKILL)
     journal.close()
 
 
+def test_a_run_that_ended_after_its_note_was_written_is_not_closed_again(tmp_path: Path) -> None:
+    """The note of open runs is written anew when the run's end is deleted too: nobody closes it a second time."""
+    body = """
+journal = Journal(home, limits=SMALL)
+lane = journal.lane("d1", everything)
+journal.declare(["d1"])
+note = lambda: open(os.path.join(journal.state().path, "open.json")).read()
+def pass_by(numbers):
+    for number in numbers:
+        journal.append(start(number)); journal.append(end(number))
+    drain(lane); journal.sync(10); journal.retire()
+journal.append(start(0))
+pass_by(range(1, 300))
+assert "run-0" in note()
+journal.append(end(0))
+journal.sync(10)
+pass_by(range(300, 600))
+assert note() == "[]", note()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    run(body, tmp_path, code=-9)
+    journal = Journal(tmp_path)
+    journal.lane("d1", everything)
+    lane = journal.adopted_lane("d1")
+    journal.adopt()
+    assert ids(lane.take(100, 1 << 20)) == []
+    journal.close()
+
+
 def test_eight_adopters_race_for_many_journals(tmp_path: Path) -> None:
     """Of eight processes that adopt at once, exactly one delivers each record (C78)."""
     adopter = """

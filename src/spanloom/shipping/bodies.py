@@ -13,6 +13,7 @@ that its identity tells one append from another.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from . import places, segment
 from .mapping import Mapping
@@ -73,14 +74,15 @@ class MappedBody:
             at, number = end, number + 1
         return found
 
-    def check_behind(self) -> None:
-        """Write the checksums of what has come in since the last time."""
+    def check_behind(self, note: Callable[[int, bytes], None]) -> None:
+        """Write the checksums of what has come in since the last time, and show each record (sequence, payload)."""
         stop = self.tail[0]
         at, words, memory = self.checked, self._words, self._memory
         while at < stop:
-            size = words[at >> 3] >> 32
-            crc = segment.checksum(words[(at >> 3) + 1], memory[at + FRAME_BYTES : at + FRAME_BYTES + size])
-            words[(at >> 3) + 2] = segment.CHECKED << 32 | crc
+            size, sequence = words[at >> 3] >> 32, words[(at >> 3) + 1]
+            payload = memory[at + FRAME_BYTES : at + FRAME_BYTES + size]
+            words[(at >> 3) + 2] = segment.CHECKED << 32 | segment.checksum(sequence, payload)
+            note(sequence, payload)
             at += segment.frame_size(size)
             self.checked = at
 
@@ -224,13 +226,14 @@ class FileBody:
             at, least = (at, sequence) if at else (HEADER_BYTES, self.first)
             window = _Window(descriptor, min(max_bytes + 4096, _WINDOW_BYTES))
             while len(found) < max_events and max_bytes > 0:
-                frame = window.frame(at, least)
-                if frame is None:
+                frames = window.frames(at, least, max_events - len(found), max_bytes)
+                if not frames:
                     break
-                if frame.sequence >= sequence:
-                    found.append(frame)
-                    max_bytes -= len(frame.payload)
-                at, least = frame.end, frame.sequence + 1
+                for frame in frames:
+                    if frame.sequence >= sequence:
+                        found.append(frame)
+                        max_bytes -= len(frame.payload)
+                at, least = frames[-1].end, frames[-1].sequence + 1
         finally:
             os.close(descriptor)
         return found
@@ -247,18 +250,23 @@ class _Window:
         self._data = b""
         self._whole = False
 
-    def frame(self, at: int, least: int) -> Frame | None:
-        """The good frame at an offset of the file, or else the next one; None when there is none."""
-        good = segment.read_frame(self._data, at - self._base, least)
-        if good is None and not self._whole:
+    def frames(self, at: int, least: int, most: int, size_bytes: int) -> list[Frame]:
+        """Good frames from an offset of the file on, or from the next good place; none when there are no more."""
+        good = self._read(at, least, most, size_bytes)
+        if not good and not self._whole:
             self._load(at, self._size)
-            good = segment.read_frame(self._data, 0, least)
-        if good is None and not self._whole:
+            good = self._read(at, least, most, size_bytes)
+        if not good and not self._whole:
             self._load(at, os.fstat(self._descriptor).st_size - at + 1)
-            good = segment.read_frame(self._data, 0, least)
-        if good is None:
-            good = segment.resync(self._data, at - self._base, least)
-        return good and Frame(good.sequence, good.payload, self._base + good.end)
+            good = self._read(at, least, most, size_bytes)
+        if not good and (found := segment.resync(self._data, at - self._base, least)) is not None:
+            good = [found._replace(end=self._base + found.end)]
+        return good
+
+    def _read(self, at: int, least: int, most: int, size_bytes: int) -> list[Frame]:
+        base = self._base
+        found = segment.read_frames(self._data, at - base, least, most=most, size_bytes=size_bytes)
+        return [Frame(number, payload, base + end) for number, payload, end in found] if base else found
 
     def _load(self, at: int, size_bytes: int) -> None:
         self._base = at

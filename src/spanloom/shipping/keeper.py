@@ -50,7 +50,8 @@ class Keeper:
         self._ended = allocate_lock()
         self._ended.acquire(False)
         self._waiting: deque[Any] = deque()
-        self._seen = 1
+        self._seen = self._noted = 1
+        self._said: tuple[str, bytes] | None = None  # what stands in which OPEN_RUNS
         self._mark: Segment = self._journal.oldest
         self._next_caps_seconds = 0.0
         self._others_bytes = 0
@@ -91,17 +92,26 @@ class Keeper:
     def note_open_runs(self, segment: Segment, volume: Volume) -> None:
         """Before a segment goes: remember the runs that it opened and nobody closed, on disk."""
         runs = self._journal.open_runs
-        before = len(runs)
-        sequence, offset = segment.first, 0
+        self._noted = max(self._noted, segment.first)  # what is missing before was lost
+        offset = 0
         try:
-            while frames := segment.body.read(sequence, offset, 512, 1 << 20):
+            while self._noted < segment.end and (frames := segment.body.read(self._noted, offset, 512, 1 << 20)):
                 for frame in frames:
                     runs.feed(frame.payload)
-                sequence, offset = frames[-1].sequence + 1, frames[-1].end
-            if before or len(runs):
-                places.replace_file(os.path.join(volume.path, OPEN_RUNS), runs.dump())
+                self._noted, offset = frames[-1].sequence + 1, frames[-1].end
+            said = (volume.path, runs.dump())
+            if said != self._said and (said[1] != b"[]" or self._said):
+                places.replace_file(os.path.join(volume.path, OPEN_RUNS), said[1])
+                self._said = said
         except OSError:
             pass  # such runs stay open in the viewer, should this process be killed
+
+    def _note(self, sequence: int, payload: bytes) -> None:
+        """Look at a record that is in our hands anyway, so that `note_open_runs` need not read it again. Only in order:
+        what follows a gap is read when the gap is gone."""
+        if sequence == self._noted:
+            self._journal.open_runs.feed(payload)
+            self._noted = sequence + 1
 
     # --- the thread
 
@@ -263,7 +273,7 @@ class Keeper:
         if isinstance(body, MappedBody):
             if body.checked == body.tail[0] and not sealed:
                 return
-            body.check_behind()
+            body.check_behind(self._note)
             try:
                 body.synced()
             except OSError:

@@ -96,18 +96,31 @@ def frame(sequence: int, payload: bytes) -> bytes:
 
 def read_frame(data: Buffer, at: int, least: int) -> Frame | None:
     """The frame at an offset, if a good one is there whose sequence number is at least ``least``."""
-    if at + FRAME_BYTES > len(data):
-        return None
-    magic, length, sequence, crc, flags = _FRAME.unpack_from(data, at)
-    end = at + FRAME_BYTES + length
-    if magic != FRAME_MAGIC or sequence < least or length > MAX_PAYLOAD_BYTES or end > len(data):
-        return None
-    payload = bytes(data[at + FRAME_BYTES : end])
-    if flags & CHECKED:
-        good = checksum(sequence, payload) == crc
-    else:
-        good = sequence < least + (1 << 32) and _well_formed(payload)
-    return Frame(sequence, payload, at + frame_size(length)) if good else None
+    found = read_frames(data, at, least, most=1)
+    return found[0] if found else None
+
+
+def read_frames(data: Buffer, at: int, least: int, *, most: int, size_bytes: int = 1 << 62) -> list[Frame]:
+    """Good frames one after another from an offset on, up to the first trouble, ``most`` of them or ``size_bytes`` of
+    payload, the last one whole."""
+    found: list[Frame] = []
+    unpack, crc32, stop = _FRAME.unpack_from, zlib.crc32, len(data)
+    while at + FRAME_BYTES <= stop and len(found) < most and size_bytes > 0:
+        magic, length, sequence, crc, flags = unpack(data, at)
+        start = at + FRAME_BYTES
+        end = start + length
+        if magic != FRAME_MAGIC or sequence < least or length > MAX_PAYLOAD_BYTES or end > stop:
+            break
+        payload = bytes(data[start:end])
+        if flags & CHECKED:
+            if crc32(payload, crc32(data[at + 8 : at + 16])) != crc:
+                break
+        elif sequence >= least + (1 << 32) or not _well_formed(payload):
+            break
+        at, least = (end + 7) & ~7, sequence + 1
+        size_bytes -= length
+        found.append(Frame(sequence, payload, at))
+    return found
 
 
 def wanted_bytes(data: Buffer, at: int) -> int:
