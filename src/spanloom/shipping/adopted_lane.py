@@ -62,9 +62,9 @@ class AdoptedLane:
         for cursor, group in _by_source(entries):
             cursor.mark_attempted(group)
 
-    def counts(self) -> LaneCounts:
+    def counts(self, *, ahead: bool = True) -> LaneCounts:
         """See `lanes.Lane.counts`."""
-        return _sum([self._past, *(cursor.counts() for cursor in list(self.cursors))])
+        return _sum([self._past, *(cursor.counts(ahead=ahead) for cursor in list(self.cursors))])
 
     def waiting(self) -> int:
         """See `lanes.Lane.waiting`."""

@@ -264,9 +264,9 @@ class _Window:
         return good
 
     def _read(self, at: int, least: int, most: int, size_bytes: int) -> list[Frame]:
-        base = self._base
-        found = segment.read_frames(self._data, at - base, least, most=most, size_bytes=size_bytes)
-        return [Frame(number, payload, base + end) for number, payload, end in found] if base else found
+        return segment.read_frames(
+            self._data, at - self._base, least, most=most, size_bytes=size_bytes, base=self._base
+        )
 
     def _load(self, at: int, size_bytes: int) -> None:
         self._base = at

@@ -199,10 +199,11 @@ class Cursor:
                     self._hand[entry.position] = held._replace(attempted_at=now)
             self._save()
 
-    def counts(self) -> LaneCounts:
+    def counts(self, *, ahead: bool = True) -> LaneCounts:
         """See `lanes.Lane.counts`."""
         with self._lock:
-            self._count_ahead()
+            if ahead:
+                self._count_ahead()
             lost = Counter(dict(self._lost))
             return LaneCounts(
                 seen=self._seen + sum(lost.values()),

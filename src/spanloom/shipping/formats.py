@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ..dialects import lunary
+from ..errors import WireError
 from ..records import decode_batch
 from ..wire import DELIVERED, DUPLICATE, Call, Request, Response, Verdict
 from .destination import kind_of
@@ -50,6 +51,14 @@ class _SentBody(msgspec.Struct):
     events: list[_Sent]
 
 
+class _Envelope(msgspec.Struct, rename="camel"):
+    """What every record has; that the rest is JSON is seen in passing, without making objects of it."""
+
+    event: str
+    event_id: str
+    timestamp: str
+
+
 class _Result(msgspec.Struct, rename="camel"):
     """One of the collector's ``results``. Their order is Lunary's (by time), so the event id is what joins them."""
 
@@ -65,6 +74,7 @@ class _Reply(msgspec.Struct):
 
 
 _sent = msgspec.json.Decoder(_SentBody)
+_envelopes = msgspec.json.Decoder(list[_Envelope])
 _reply = msgspec.json.Decoder(_Reply)
 
 
@@ -82,8 +92,12 @@ class CollectorFormat:
 
     def write(self, payloads: Sequence[bytes]) -> Written:
         """See `http_destination.Format.write`. Raises WireError when a payload is not a record."""
-        decode_batch(list(payloads))  # one unreadable record would spoil the whole body
-        body = b'{"events":[' + b",".join(payloads) + b"]}"
+        events = b"[" + b",".join(payloads) + b"]"
+        try:
+            _envelopes.decode(events)  # one unreadable record would spoil the whole body
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise WireError(str(error)) from None
+        body = b'{"events":' + events + b"}"
         request = Request("POST", "/v1/runs/ingest", self._headers, body)
         return Written([Call(request, tuple(range(len(payloads))))] if payloads else [])
 

@@ -94,8 +94,9 @@ class Lane(Protocol):
         """Write down, before the request is sent, that these were attempted now; it survives the process."""
         ...
 
-    def counts(self) -> LaneCounts:
-        """Exact counts at this moment; looks at records that nobody has taken yet, each once."""
+    def counts(self, *, ahead: bool = True) -> LaneCounts:
+        """Exact counts at this moment; looks at records that nobody has taken yet, each once. ``ahead`` False does not
+        look, and leaves those out of ``seen`` and ``pending``."""
         ...
 
     def waiting(self) -> int:

@@ -100,9 +100,11 @@ def read_frame(data: Buffer, at: int, least: int) -> Frame | None:
     return found[0] if found else None
 
 
-def read_frames(data: Buffer, at: int, least: int, *, most: int, size_bytes: int = 1 << 62) -> list[Frame]:
+def read_frames(
+    data: Buffer, at: int, least: int, *, most: int, size_bytes: int = 1 << 62, base: int = 0
+) -> list[Frame]:
     """Good frames one after another from an offset on, up to the first trouble, ``most`` of them or ``size_bytes`` of
-    payload, the last one whole."""
+    payload, the last one whole. ``base`` is where the data begin, in terms of the frames' ends."""
     found: list[Frame] = []
     unpack, crc32, stop = _FRAME.unpack_from, zlib.crc32, len(data)
     while at + FRAME_BYTES <= stop and len(found) < most and size_bytes > 0:
@@ -119,7 +121,7 @@ def read_frames(data: Buffer, at: int, least: int, *, most: int, size_bytes: int
             break
         at, least = (end + 7) & ~7, sequence + 1
         size_bytes -= length
-        found.append(Frame(sequence, payload, at))
+        found.append(Frame(sequence, payload, base + at))
     return found
 
 
