@@ -25,6 +25,9 @@ _CONDITIONS = {
     "key": "runs.user_key = ?",
     "since_us": "runs.started_us >= ?",
     "until_us": "runs.started_us < ?",
+    "min_duration_us": "runs.duration_us >= ?",
+    "max_duration_us": "runs.duration_us <= ?",
+    "min_cost": "runs.cost >= ?",
 }
 _ORDERS = {
     "received": "runs.seq",

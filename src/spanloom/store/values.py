@@ -181,8 +181,9 @@ class Tree(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which runs; every condition that is not None must hold. ``text`` is searched in names, inputs, outputs and
-    errors. ``since_us``/``until_us`` bound the start. ``top`` keeps what a trace begins with: runs without a parent,
-    with one that has not arrived, or under a thread; and no threads."""
+    errors. ``since_us``/``until_us`` bound the start, ``min_…`` and ``max_…`` duration and cost (US dollars) of the run
+    itself. ``top`` keeps what a trace begins with: runs without a parent, with one that has not arrived, or under a
+    thread; and no threads."""
 
     type: str | None = None
     types: tuple[str, ...] | None = None
@@ -198,6 +199,9 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     thumb: str | None = None
     since_us: int | None = None
     until_us: int | None = None
+    min_duration_us: int | None = None
+    max_duration_us: int | None = None
+    min_cost: float | None = None
     text: str | None = None
     top: bool = False
 
