@@ -16,10 +16,10 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import SpanloomError
-from . import demo, doctor, journal, runs, serve, tree
+from . import demo, doctor, export, journal, runs, serve, tree, view
 from .problem import Problem
 
-_GROUPS = (runs, tree, demo, serve, doctor, journal)
+_GROUPS = (runs, tree, view, export, demo, serve, doctor, journal)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

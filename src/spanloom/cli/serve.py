@@ -1,4 +1,4 @@
-"""``spanloom serve``: the collector on this machine, for programs elsewhere to send to."""
+"""``spanloom serve``: the collector on this machine, for programs elsewhere to send to, and its viewer."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ def run(arguments: argparse.Namespace) -> int:
     path: Path = place.store_path(arguments.store)
     try:
         from ..collector.server import serve
+        from .pages import mounts
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("spanloom"):
             raise
         raise Problem(
             f"the collector needs {error.name}, which is not installed: pip install 'spanloom[serve]'", NOT_INSTALLED
         ) from error
-    serve(host=arguments.host, port=arguments.port, store_path=path)
+    serve(host=arguments.host, port=arguments.port, store_path=path, mounts=mounts(), note="open {url} to see the runs")
     return 0

@@ -172,10 +172,11 @@ def create_app(
     access: Access | None = None,
     limits: Limits | None = None,
     mounts: Sequence[Mount] = (),
+    stopping: Callable[[], bool] = lambda: False,
 ) -> ASGIApp:
     """The ASGI application. ``mounts`` are served behind the same door, after the collector's own."""
     access, limits = access or Keyless(), limits or Limits()
-    parts = Parts(store, reader, access, limits, Intake(store, limits), Pending(limits), Desk(limits))
+    parts = Parts(store, reader, access, limits, Intake(store, limits), Pending(limits), Desk(limits), stopping)
     served = [*MOUNTS, *mounts]
     router = Router([route for mount in served for route in mount.routes(parts)], redirect_slashes=False)
     return Edge(router, access, served)

@@ -44,7 +44,8 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a mount may use: the store from both sides, and the rules at the door."""
+    """What a mount may use: the store from both sides, and the rules at the door. ``stopping`` says that the server
+    wants to end, so that an answer without an end (the live tail) ends too."""
 
     store: Store
     reader: Reader
@@ -53,6 +54,7 @@ class Parts:
     intake: Intake
     pending: Pending
     desk: Desk
+    stopping: Callable[[], bool] = lambda: False
     ids: Ids = field(default_factory=Ids)
 
     async def with_body(
@@ -95,8 +97,8 @@ class Mount:
     """What is served, and how its failures are said.
 
     ``routes`` makes the routes, with whole paths. ``prefix`` tells which requests belong here (the longest match
-    decides); ``answer`` says a refusal in the format's own words. With ``own_credentials`` the edge asks for none and
-    ``request.state.project`` is not set: the routes see to it. A header that a route sets itself (such as the pages'
+    decides; "/" is that path alone); ``answer`` says a refusal in the format's own words. With ``own_credentials`` the
+    edge asks for none and ``request.state.project`` is not set: the routes see to it. A header that a route sets itself (such as the pages'
     content security policy) wins over the edge's usual one.
     """
 
@@ -107,7 +109,7 @@ class Mount:
 
     def covers(self, path: str) -> bool:
         """Whether a request for this path belongs to this mount."""
-        return path == self.prefix or path.startswith(f"{self.prefix.rstrip('/')}/")
+        return path == self.prefix or (self.prefix != "/" and path.startswith(f"{self.prefix}/"))
 
 
 def in_json(payload: Any, status: int = 200) -> Response:

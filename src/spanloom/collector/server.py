@@ -64,7 +64,10 @@ class Running:
             raise
         self.reader = Reader(store_path)
         access = Keyless(LOOPBACK_HOSTS | {name.lower() for name in hosts})
-        app = create_app(self.store, self.reader, access=access, limits=limits, mounts=mounts)
+        app = create_app(
+            self.store, self.reader, access=access, limits=limits, mounts=mounts,
+            stopping=lambda: self.server.should_exit,
+        )  # fmt: skip
         self.server = uvicorn.Server(_config(app, limits or Limits()))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{'[::1]' if ':' in host else '127.0.0.1'}:{self.port}"
@@ -109,14 +112,18 @@ def serve(
     *,
     retention: Retention | None = None,
     mounts: Sequence[Mount] = (),
+    note: str = "",
 ) -> None:
-    """Serve until SIGINT or SIGTERM. Says on standard output where it listens and what it writes.
+    """Serve until SIGINT or SIGTERM. Says on standard output where it listens and what it writes, and ``note``, in
+    which ``{url}`` stands for the address.
 
     Raises SettingsError for an address that it may not or cannot listen on, StoreError for a store that it cannot use.
     """
     own_this_process()
     running = Running(store_path, host=host, port=port, retention=retention, mounts=mounts)
     print(f"collecting at {running.url} into {running.store.path} (Ctrl-C ends it)", flush=True)
+    if note:
+        print(note.replace("{url}", running.url), flush=True)
     try:
         running.run()
     except KeyboardInterrupt:

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from ..errors import StoreError
 from ..store import Reader, Run, RunDetail, RunFilter, views
 from . import asking, glance
 
@@ -53,7 +52,7 @@ def trace(reader: Reader, run_id: str, query: Mapping[str, str], project: str) -
     return {"tree": tree, "now_us": now_us()} if tree.roots else None
 
 
-def run(reader: Reader, run_id: str, project: str) -> dict[str, Any] | None:
+def run(reader: Reader, run_id: str, query: Mapping[str, str], project: str) -> dict[str, Any] | None:
     """One run with its content and every feedback event."""
     detail = reader.run(run_id, project=project)
     if detail is None:
@@ -61,7 +60,7 @@ def run(reader: Reader, run_id: str, project: str) -> dict[str, Any] | None:
     return {**_detail(detail), "given": reader.feedback(run_id, project=project)}
 
 
-def events(reader: Reader, run_id: str, project: str) -> dict[str, Any]:
+def events(reader: Reader, run_id: str, query: Mapping[str, str], project: str) -> dict[str, Any]:
     """A run's events as they were received. ``json`` is the event; ``text`` stands instead when it is not JSON."""
     found = []
     for event in reader.events(run_id, limit=500, project=project):
@@ -136,19 +135,14 @@ def usage(reader: Reader, query: Mapping[str, str], project: str) -> dict[str, A
     }
 
 
-def delivery(reader: Reader, project: str) -> dict[str, Any]:
+def delivery(reader: Reader, query: Mapping[str, str], project: str) -> dict[str, Any]:
     """What clients reported lost."""
     return {"losses": reader.losses(project=project), "now_us": now_us()}
 
 
-def health(reader: Reader, project: str) -> dict[str, Any]:
+def health(reader: Reader, query: Mapping[str, str], project: str) -> dict[str, Any]:
     """The store's own state."""
     return {"stats": reader.stats(), "counts": reader.counts(project=project), "now_us": now_us()}
-
-
-def empty(error: StoreError) -> bool:
-    """Whether this only says that nothing has been recorded yet."""
-    return error.reason == "missing"
 
 
 def now_us() -> int:

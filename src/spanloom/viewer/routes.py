@@ -5,7 +5,7 @@
     GET  /view/runs, /view/trace/{id}, /view/run/{id}, /view/events/{id}, /view/threads, /view/thread/{id},
          /view/feedback, /view/usage, /view/delivery, /view/health                           its data, JSON
     GET  /view/live                                                                          server-sent events
-    GET  /export/{id}                                                                        one HTML file to keep
+    GET  /view/export/{id}                                                                   one HTML file to keep
 
 Promises: every GET changes nothing; the store is asked on worker threads; what cannot be answered is 4xx or 503 as
 ``{"message"}``. Must never: let anything but its own files run in the page (see _POLICY).
@@ -14,8 +14,8 @@ Promises: every GET changes nothing; the store is asked on worker threads; what 
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import anyio.to_thread
@@ -42,9 +42,6 @@ _SAFE = {
     "cross-origin-resource-policy": "same-origin",
     "x-frame-options": "DENY",
 }
-_PAGES = ("/", "/threads", "/feedback", "/usage", "/delivery", "/health", "/diff")
-
-Answer = Callable[[Reader, Request], Any]
 
 
 def page_path(run_id: str) -> str:
@@ -52,46 +49,65 @@ def page_path(run_id: str) -> str:
     return f"/traces/{quote(run_id, safe='')}"
 
 
-def routes(reader: Reader, stopping: Callable[[], bool] = lambda: False) -> list[BaseRoute]:
-    """All routes over one store. ``request.state.project`` says whose runs a request may see; ``stopping`` ends the
-    live tails when it becomes true."""
-    live = Live(reader, stopping)
+class Parts(Protocol):
+    """What these routes need of the server that they are mounted on: the store to read, and whether it is stopping."""
+
+    @property
+    def reader(self) -> Reader:
+        """The store."""
+
+    @property
+    def stopping(self) -> Callable[[], bool]:
+        """Whether the server wants to end."""
+
+
+PAGES = ("/", "/traces", "/threads", "/feedback", "/usage", "/delivery", "/health", "/diff", "/assets")
+"""The paths below which `pages` serves; they hold no data, so that they may be had without a credential."""
+
+
+def pages(parts: Parts) -> list[BaseRoute]:
+    """The page and its files."""
+    return [
+        *(Route(path, _page, methods=["GET"]) for path in PAGES if path not in ("/traces", "/assets")),
+        Route("/traces/{id:path}", _page, methods=["GET"]),
+        Route("/threads/{id:path}", _page, methods=["GET"]),
+        Route("/assets/{path:path}", _asset, methods=["GET"]),
+    ]
+
+
+def data(parts: Parts) -> list[BaseRoute]:
+    """What the pages show. ``request.state.project`` says whose runs a request may see."""
+    reader, live = parts.reader, Live(parts.reader, parts.stopping)
 
     async def follow(request: Request) -> Response:
         if live.full:
             return _json({"message": "too many pages are following: close one"}, 503)
         headers = {**_SAFE, "cache-control": "no-store"}
-        return StreamingResponse(live.stream(request.state.project), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(live.stream(_project(request)), media_type="text/event-stream", headers=headers)
 
-    def data(path: str, answer: Answer) -> Route:
-        return Route(path, _answering(reader, answer), methods=["GET"])
+    def by_query(path: str, answer: Callable[[Reader, Mapping[str, str], str], Any]) -> Route:
+        return route(path, lambda asked: answer(reader, asked.query_params, _project(asked)))
+
+    def by_id(path: str, answer: Callable[[Reader, str, Mapping[str, str], str], Any]) -> Route:
+        return route(path, lambda asked: answer(reader, _id(asked), asked.query_params, _project(asked)))
+
+    def route(path: str, answer: Callable[[Request], Any]) -> Route:
+        return Route(path, _answering(answer), methods=["GET"])
 
     return [
-        *(Route(path, _page, methods=["GET"]) for path in _PAGES),
-        Route("/traces/{id:path}", _page, methods=["GET"]),
-        Route("/threads/{id:path}", _page, methods=["GET"]),
-        Route("/assets/{path:path}", _asset, methods=["GET"]),
         Route("/view/live", follow, methods=["GET"]),
-        data("/view/runs", lambda reader, asked: answers.runs(reader, asked.query_params, _project(asked))),
-        data("/view/trace/{id:path}", _trace),
-        data("/view/run/{id:path}", lambda reader, asked: answers.run(reader, _id(asked), _project(asked))),
-        data("/view/events/{id:path}", lambda reader, asked: answers.events(reader, _id(asked), _project(asked))),
-        data("/view/threads", lambda reader, asked: answers.threads(reader, asked.query_params, _project(asked))),
-        data("/view/thread/{id:path}", _thread),
-        data("/view/feedback", lambda reader, asked: answers.feedback(reader, asked.query_params, _project(asked))),
-        data("/view/usage", lambda reader, asked: answers.usage(reader, asked.query_params, _project(asked))),
-        data("/view/delivery", lambda reader, asked: answers.delivery(reader, _project(asked))),
-        data("/view/health", lambda reader, asked: answers.health(reader, _project(asked))),
-        Route("/export/{id:path}", _exporting(reader), methods=["GET"]),
+        by_query("/view/runs", answers.runs),
+        by_query("/view/threads", answers.threads),
+        by_query("/view/feedback", answers.feedback),
+        by_query("/view/usage", answers.usage),
+        by_query("/view/delivery", answers.delivery),
+        by_query("/view/health", answers.health),
+        by_id("/view/trace/{id:path}", answers.trace),
+        by_id("/view/thread/{id:path}", answers.thread),
+        by_id("/view/run/{id:path}", answers.run),
+        by_id("/view/events/{id:path}", answers.events),
+        Route("/view/export/{id:path}", _exporting(reader), methods=["GET"]),
     ]
-
-
-def _trace(reader: Reader, asked: Request) -> Any:
-    return answers.trace(reader, _id(asked), asked.query_params, _project(asked))
-
-
-def _thread(reader: Reader, asked: Request) -> Any:
-    return answers.thread(reader, _id(asked), asked.query_params, _project(asked))
 
 
 def _id(asked: Request) -> str:
@@ -118,12 +134,12 @@ async def _asset(request: Request) -> Response:
     return Response(found.body, headers=headers, media_type=found.media_type)
 
 
-def _answering(reader: Reader, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+def _answering(answer: Callable[[Request], Any]) -> Callable[[Request], Awaitable[Response]]:
     """A route that asks the store on a worker thread; what is not there is a 404."""
 
     async def respond(request: Request) -> Response:
         try:
-            found = await anyio.to_thread.run_sync(functools.partial(_encoded, answer, reader, request))
+            found = await anyio.to_thread.run_sync(functools.partial(_encoded, answer, request))
         except BadQuestion as error:
             return _json({"message": str(error)}, 400)
         except StoreError as error:
@@ -133,8 +149,8 @@ def _answering(reader: Reader, answer: Answer) -> Callable[[Request], Awaitable[
     return respond
 
 
-def _encoded(answer: Answer, reader: Reader, request: Request) -> bytes | None:
-    found = answer(reader, request)
+def _encoded(answer: Callable[[Request], Any], request: Request) -> bytes | None:
+    found = answer(request)
     return None if found is None else msgspec.json.encode(found)
 
 

@@ -8,55 +8,101 @@ export class Refusal extends Error {
   }
 }
 
-export async function ask(path, query, signal) {
+export async function ask(path, query) {
   const text = query ? new URLSearchParams(query).toString() : "";
-  return answer(fetch(text ? `${path}?${text}` : path, { signal, credentials: "same-origin" }));
+  const response = await call(text ? `${path}?${text}` : path);
+  return response.json();
 }
 
-export const one = (kind, id, query, signal) => ask(`/view/${kind}/${encodeURIComponent(id)}`, query, signal);
+export const one = (kind, id, query) => ask(`/view/${kind}/${encodeURIComponent(id)}`, query);
 
 export async function giveFeedback(runId, feedback) {
-  return answer(fetch(`/v1/runs/${encodeURIComponent(runId)}/feedback`, {
-    method: "PATCH",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(feedback),
-  }));
+  const response = await call(`/v1/runs/${encodeURIComponent(runId)}/feedback`, {
+    method: "PATCH", headers: { "content-type": "application/json" }, body: JSON.stringify(feedback),
+  });
+  return response.json();
 }
 
-async function answer(pending) {
+// One trace as a file to keep.
+export async function exported(id) {
+  const response = await call(`/view/export/${encodeURIComponent(id)}`);
+  const named = /filename="([\w.-]+)"/.exec(response.headers.get("content-disposition") || "");
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = named ? named[1] : "trace.html";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+// A collector with keys is asked with one; it is kept for this tab only.
+let key = null;
+try { key = sessionStorage.getItem("spanloom-key"); } catch (error) { /* storage is switched off */ }
+
+export function useKey(given) {
+  key = given || null;
+  try { sessionStorage.setItem("spanloom-key", given); } catch (error) { /* storage is switched off */ }
+}
+
+async function call(url, options = {}) {
   let response;
   try {
-    response = await pending;
+    response = await fetch(url, { ...options, credentials: "same-origin", headers: { ...options.headers, ...(key ? { authorization: `Bearer ${key}` } : {}) } });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Refusal(0, "the server does not answer: is spanloom still running?", false);
+    throw new Refusal(0, "The server does not answer: is spanloom still running?", false);
   }
+  if (response.ok) return response;
   let body = null;
   try { body = await response.json(); } catch (error) { /* said below */ }
-  if (!response.ok) {
-    throw new Refusal(response.status, (body && body.message) || `the server answered ${response.status}`, !!(body && body.empty));
-  }
-  return body;
+  if (response.status === 401) dispatchEvent(new Event("needkey"));
+  throw new Refusal(response.status, (body && body.message) || `The server answered ${response.status}`, !!(body && body.empty));
 }
 
-// The live tail. One connection for the whole page; `listen` returns how to stop.
+// The live tail: one stream for the whole page while anyone listens; `listen` returns how to stop. Read by fetch and
+// not by EventSource, which cannot carry a key.
 const listeners = new Set();
-let source = null;
+let stream = null;
 
 export function listen(heard) {
   listeners.add(heard);
-  if (!source) {
-    source = new EventSource("/view/live");
-    source.addEventListener("changed", (event) => {
-      const news = JSON.parse(event.data);
-      for (const each of [...listeners]) each(news);
-    });
+  if (!stream) {
+    stream = new AbortController();
+    follow(stream.signal);
   }
   return () => {
     listeners.delete(heard);
-    if (!listeners.size && source) {
-      source.close();
-      source = null;
+    if (!listeners.size && stream) {
+      stream.abort();
+      stream = null;
     }
   };
+}
+
+async function follow(signal) {
+  for (let pause = 1000; !signal.aborted; pause = Math.min(pause * 2, 30_000)) {
+    try {
+      const response = await fetch("/view/live", { signal, headers: key ? { authorization: `Bearer ${key}` } : {} });
+      if (response.ok) {
+        pause = 500;
+        await read(response.body.getReader());
+        for (const each of [...listeners]) each({ traces: [], missed: true }); // what was missed in between
+      }
+    } catch (error) { /* gone for now: come back later */ }
+    await new Promise((done) => setTimeout(done, pause));
+  }
+}
+
+async function read(reader) {
+  const decoder = new TextDecoder();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text += decoder.decode(value, { stream: true });
+    const events = text.split("\n\n");
+    text = events.pop();
+    for (const event of events) {
+      const data = /^event: changed\ndata: (.*)$/m.exec(event);
+      if (data) for (const each of [...listeners]) each(JSON.parse(data[1]));
+    }
+  }
 }
