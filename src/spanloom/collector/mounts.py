@@ -98,8 +98,8 @@ class Mount:
 
     ``routes`` makes the routes, with whole paths. ``prefix`` tells which requests belong here (the longest match
     decides; "/" is that path alone); ``answer`` says a refusal in the format's own words. With ``own_credentials`` the
-    edge asks for none and ``request.state.project`` is not set: the routes see to it. A header that a route sets itself (such as the pages'
-    content security policy) wins over the edge's usual one.
+    edge asks for none and ``request.state.project`` is not set: the routes see to it. A header that a route sets
+    itself (such as the pages' content security policy) wins over the edge's usual one.
     """
 
     routes: Callable[[Parts], Sequence[BaseRoute]]

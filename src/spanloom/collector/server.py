@@ -68,7 +68,7 @@ class Running:
             self.store, self.reader, access=access, limits=limits, mounts=mounts,
             stopping=lambda: self.server.should_exit,
         )  # fmt: skip
-        self.server = uvicorn.Server(_config(app, limits or Limits()))
+        self.server: uvicorn.Server = uvicorn.Server(_config(app, limits or Limits()))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{'[::1]' if ':' in host else '127.0.0.1'}:{self.port}"
         self._thread: threading.Thread | None = None

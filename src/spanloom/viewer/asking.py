@@ -13,10 +13,6 @@ from ..store.reader import Order
 
 MOST_RUNS = 200
 _TYPES = (*RUN_TYPES, "chat", "thread")
-_TEXT = {
-    "name": "name", "user": "user_id", "thread": "thread_id", "customer": "customer", "model": "model", "tag": "tag",
-    "key": "key", "q": "text",
-}  # fmt: skip
 _ORDERS: dict[str, Order] = {
     "newest": "received", "started": "started", "duration": "duration", "tokens": "tokens", "cost": "cost",
 }  # fmt: skip
@@ -41,7 +37,14 @@ def run_filter(query: Mapping[str, str]) -> RunFilter:
         max_duration_us=_scaled(query, "max_ms", 1000),
         min_cost=_decimal(query, "min_cost"),
         top=view == "traces",
-        **{field: query[name] for name, field in _TEXT.items() if query.get(name)},
+        name=query.get("name") or None,
+        user_id=query.get("user") or None,
+        thread_id=query.get("thread") or None,
+        customer=query.get("customer") or None,
+        model=query.get("model") or None,
+        tag=query.get("tag") or None,
+        key=query.get("key") or None,
+        text=query.get("q") or None,
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from importlib.resources.abc import Traversable
+from typing import Any
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -33,7 +33,9 @@ class Asset:
 def manifest() -> dict[str, Asset]:
     """Every file that is served, by its path below ``static/``."""
     found: dict[str, Asset] = {}
-    pending: list[tuple[str, Traversable]] = [("", files(__package__) / "static")]
+    pending: list[tuple[str, Any]] = [  # Traversable, whose module Python 3.10 and 3.14 do not agree on
+        ("", files(__package__) / "static")
+    ]
     while pending:
         prefix, folder = pending.pop()
         for entry in folder.iterdir():

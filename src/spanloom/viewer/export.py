@@ -56,7 +56,7 @@ def page(tree: Tree) -> str:
             '<div class="runs">\n',
             *_rows(nodes, runs),
             "</div>\n",
-            f"<footer>{len(runs)} runs{', the first of more' if tree.truncated else ''} · exported by Spanloom</footer>",
+            f"<footer>{len(runs)} runs{', the first of more' if tree.truncated else ''} · made by Spanloom</footer>",
             "</main></body></html>\n",
         )
     )
@@ -124,7 +124,8 @@ def _rows(nodes: list[tuple[int, TreeNode]], runs: list[Run]) -> Iterator[str]:
             f'<details class="run k-{_kind(run)}{" failed" if failed else ""}"{is_open}><summary>'
             f'<span class="name d{min(depth, 8)}"><span class="type">{escape(run.type or "run")}</span> '
             f"<b>{escape(_title(run))}</b>{model}"
-            f' <span class="status bad">{escape(status or "")}</span></span><span class="figure">{figures}</span>{_bar(run, begin, span)}</summary>'
+            f' <span class="status bad">{escape(status or "")}</span></span>'
+            f'<span class="figure">{figures}</span>{_bar(run, begin, span)}</summary>'
             f'<div class="body">{"".join(_body(run, node.content or Content()))}</div></details>\n'
         )
 
