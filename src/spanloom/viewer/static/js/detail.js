@@ -60,7 +60,7 @@ function Failed({ run, content }) {
   const message = (content && content.error_text) || run.error_message || "";
   return html`<section class="block error-block" aria-label="Error">
     <p class="error-line"><b>${run.error_type || "Error"}</b> ${message}</p>
-    ${stack && html`<details><summary>Stack</summary><div class="stack-tools"><${Copy} text=${stack} /></div><pre class="stack">${stack}</pre></details>`}
+    ${stack && html`<details open><summary>Stack</summary><div class="stack-tools"><${Copy} text=${stack} /></div><pre class="stack">${stack}</pre></details>`}
   </section>`;
 }
 

@@ -28,7 +28,7 @@ export function Filters({ query }) {
   const inside = ["q", "type", "model", "tag", "name"].some((name) => query[name]);
   const view = query.view || (inside ? "runs" : "traces");
   const set = (name) => (event) => setQuery({ [name]: event.target.value });
-  return html`<section class="filters" aria-label="Search and filters">
+  return html`<section class=${`filters ${open ? "open" : ""}`} aria-label="Search and filters">
     <div class="filter-line">
       <${Search} query=${query} />
       <div class="segments" role="group" aria-label="What is listed">
@@ -40,7 +40,7 @@ export function Filters({ query }) {
       <${Choice} label="Time" value=${query.since} all="Any time" options=${SPANS} change=${set("since")} />
       <${Choice} label="Feedback" value=${query.thumb} all="Any feedback" options=${[["up", "thumb up"], ["down", "thumb down"]]} change=${set("thumb")} />
       <${Choice} label="Order" value=${query.sort} all="Newest first" options=${SORTS} change=${set("sort")} />
-      <button type="button" aria-expanded=${open ? "true" : "false"} onClick=${() => setOpen(!open)}>More filters</button>
+      <button type="button" aria-expanded=${open ? "true" : "false"} onClick=${() => setOpen(!open)}>${open ? "Fewer filters" : "More filters"}</button>
     </div>
     ${open && html`<form class="filter-grid panel" onSubmit=${(event) => { event.preventDefault(); apply(event.target); }}>
       ${FIELDS.map(([name, label]) => html`<label><span>${label}</span><input name=${name} value=${query[name] || ""} inputmode=${/^m(in|ax)_/.test(name) ? "decimal" : null} autocomplete="off" /></label>`)}

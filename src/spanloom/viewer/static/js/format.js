@@ -2,6 +2,7 @@
 
 export function duration(us) {
   if (us === null || us === undefined) return "";
+  if (us === 0) return "0 s";
   if (us < 1000) return `${us} µs`;
   if (us < 10_000) return `${(us / 1000).toFixed(1)} ms`;
   if (us < 999_500) return `${Math.round(us / 1000)} ms`;
@@ -27,7 +28,14 @@ export function short(number) {
 export function cost(dollars) {
   if (dollars === null || dollars === undefined) return "";
   if (dollars === 0) return "$0";
+  if (dollars < 0.0001) return "< $0.0001";
   return dollars >= 1 ? `$${dollars.toFixed(2)}` : `$${dollars.toPrecision(2)}`;
+}
+
+export function span(us) {
+  if (us < 1e6) return us ? `${Math.round(us / 1000)} ms` : "0";
+  if (us < 120e6) return `${+(us / 1e6).toPrecision(3)} s`;
+  return us < 7200e6 ? `${+(us / 60e6).toPrecision(3)} min` : `${+(us / 3600e6).toPrecision(3)} h`;
 }
 
 export function bytes(size) {

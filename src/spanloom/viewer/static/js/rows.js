@@ -65,7 +65,7 @@ function Row({ node, y, span, shut, isChosen, choose, toggle }) {
         ? html`<span class=${`caret ${shut ? "shut" : ""}`} onClick=${(event) => { event.stopPropagation(); toggle(node); }}></span>`
         : html`<span class="caret none"></span>`}
       <span class="swatch"></span><span class="cut label">${title(run)}</span>
-      ${run.model && run.model !== run.name && html`<span class="cut faint model">${run.model}</span>`}
+      ${run.model && run.model !== run.name && !node.marks.length && html`<span class="cut faint model">${run.model}</span>`}
       ${shut && html`<span class="pill">${count(node.last - node.index)}</span>`}
       ${shut && node.errors > 0 && !bad(node) && html`<span class="pill bad">${count(node.errors)} failed</span>`}
       ${node.hidden > 0 && html`<span class="pill" title="left out here">+${count(node.hidden)}</span>`}

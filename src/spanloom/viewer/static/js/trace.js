@@ -108,8 +108,7 @@ function Failure({ failure, whole, errors, choose }) {
   return html`<div class=${`failure ${whole ? "whole" : "inner"}`} role="note">
     <div class="failure-main">
       <p class="failure-what"><b>${run.status === "killed" ? "Killed" : run.error_type || "Failed"}</b> ${run.status === "killed" ? "the process died before this run ended" : run.error_message || ""}</p>
-      <p class="failure-where">${whole ? "began in" : "inside, and the trace went on:"}
-        ${path.map((node, at) => html`${at > 0 && html` <span aria-hidden="true">›</span> `}<span class=${at === path.length - 1 ? "here" : ""}>${title(node.run)}</span>`)}
+      <p class="failure-where">${whole ? "began in " : "inside, and the trace went on: "}${path.map((node, at) => html`${at > 0 && html` <span aria-hidden="true">›</span> `}<span class=${at === path.length - 1 ? "here" : ""}>${title(node.run)}</span>`)}
         ${errors > 1 && html` <span class="soft">· ${plural(errors, "run")} failed</span>`}</p>
     </div>
     <button type="button" class="small" title="e" onClick=${() => choose(failure, true)}>Show it</button>

@@ -1,7 +1,7 @@
 // Figures over time: runs and failures, tokens, cost, latency, outcomes; and the same by model, user, customer or name.
 import { html, useMemo } from "../vendor/preact-htm.js";
 import { Chart } from "./chart.js";
-import { cost, count, duration, short } from "./format.js";
+import { cost, count, duration, short, span as lasting } from "./format.js";
 import { setQuery, useAnswer, Wait } from "./ui.js";
 
 const SPANS = [["1h", "Hour", 3600, 60], ["24h", "Day", 86400, 1800], ["7d", "Week", 7 * 86400, 6 * 3600], ["30d", "Month", 30 * 86400, 86400]];
@@ -42,9 +42,9 @@ function Figures({ data, by, choice }) {
     <div class="charts">
       <${Chart} title="Runs" times=${drawn.times} series=${drawn.runs} format=${short} bars=${true} />
       <${Chart} title="Tokens" times=${drawn.times} series=${drawn.tokens} format=${short} />
-      <${Chart} title="Latency" times=${drawn.times} series=${drawn.latency} format=${(us) => duration(Math.round(us))} />
+      <${Chart} title="Latency" times=${drawn.times} series=${drawn.latency} format=${lasting} />
       ${all.cost !== null && html`<${Chart} title="Cost" times=${drawn.times} series=${drawn.cost} format=${(dollars) => cost(dollars)} bars=${true} />`}
-      ${drawn.outcomes.length > 0 && html`<${Chart} title="Outcomes" times=${drawn.times} series=${drawn.outcomes} format=${short} />`}
+      ${drawn.outcomes.length > 0 && html`<${Chart} title="Outcomes" times=${drawn.times} series=${drawn.outcomes} format=${short} bars=${true} />`}
     </div>
     <div class="section"><h2>By</h2><div class="segments" role="group" aria-label="Grouped by">${GROUPS.map(([value, label]) => choice("by", value, by, label))}</div></div>
     <div class="panel figures" tabindex="0" role="region" aria-label=${`Figures by ${by}`}><table>
