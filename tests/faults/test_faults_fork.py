@@ -130,7 +130,8 @@ def test_a_run_open_at_a_fork_is_ended_by_one_process(home: Path) -> None:
     with Oracle() as oracle:
         done = child(program, oracle.url, home=home)
         succeed(home, oracle.url, oracle.log, done.accepted)
-        oracle.log.assert_clean()
+        # Two processes deliver, each in its own order: the child may come before the parent's run that it hangs below.
+        assert oracle.log.visible_duplicates() == oracle.log.altered() == []
         starts = {seen.name: seen for seen in oracle.log.stored().values() if seen.event == "start"}
         assert starts["child"].parent == starts["parent"].parent == starts["outer"].run_id
         assert oracle.log.names("end")["outer"] == 1

@@ -204,3 +204,31 @@ def test_a_killed_process_is_in_the_store_after_the_next_command(tmp_path: Path)
     assert run(tmp_path, program).returncode == -9
     found = {entry["name"]: entry["status"] for entry in stored(tmp_path)}
     assert found == {"answer": "ok", "outer": "killed"}
+
+
+def test_a_handler_that_flushes_while_destinations_are_named(tmp_path: Path) -> None:
+    """A flush in a signal handler in the middle of `configure` neither waits for it nor decides instead of it (C39)."""
+    program = """
+import signal, sys
+answer("hi")
+
+class Slow:
+    problems = ()
+    def build(self):
+        signal.raise_signal(signal.SIGALRM)
+        return spanloom.Local(sys.argv[0] + ".db").build()
+
+signal.signal(signal.SIGALRM, lambda *_: spanloom.flush(timeout_seconds=0.1))
+signal.alarm(20)  # should it hang: the handler's own deadline is not reached then
+spanloom.configure(destinations=[Slow()])
+signal.alarm(0)
+print(list(spanloom.health().destinations), [d.created for d in spanloom.health().destinations.values()])
+"""
+    file = tmp_path / "program.py"
+    file.write_text(_RUN + program)
+    done = subprocess.run(
+        [sys.executable, str(file)], env={**os.environ, "SPANLOOM_HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("['local'] [2]\n", "")
+    assert not (tmp_path / "local.db").exists(), "the handler decided for the default"

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from support.children import child
+from support.oracle import Oracle
+
 SLOW = """
 import time
 first = 1
@@ -124,3 +127,73 @@ def test_many_threads_import_at_once(packages: Path) -> None:
         "print(len(seen), len(set(seen)), sys.meta_path == before)\n",
     )
     assert printed == "5 1 True"
+
+
+IMPORTS_OF_OURS = """
+import sys, _thread
+import spanloom
+from spanloom.shipping import importing
+from support.program import say
+
+host, outside = _thread.get_ident(), []
+
+def watch(event, arguments):
+    if event == "import" and _thread.get_ident() != host and not importing._importing._is_owned():
+        outside.append(arguments[0])
+
+sys.addaudithook(watch)
+spanloom.configure(destinations=[spanloom.Collector(sys.argv[1]) if len(sys.argv) > 1 else spanloom.Local()])
+with spanloom.tool("first", input="x" * 5000):
+    pass
+say("flushed", spanloom.flush(timeout_seconds=20))
+say("httpx", "httpx" in sys.modules)
+say("outside", outside)
+"""
+
+
+@pytest.mark.parametrize("where", ["collector", "local"])
+def test_our_threads_import_where_no_fork_can_come_between(home: Path, where: str) -> None:
+    """From the first record to its delivery, every module that a thread of ours loads, it loads in the block (C25)."""
+    with Oracle() as oracle:
+        done = child(IMPORTS_OF_OURS, *([oracle.url] if where == "collector" else []), home=home)
+    assert done.lines("flushed") == ["True"]
+    assert done.lines("httpx") == [str(where == "collector")]
+    assert done.lines("outside") == ["[]"]
+
+
+FORKED_EARLY = """
+import os, sys, time
+import spanloom
+from support.program import say, wait_for_children
+
+class Slow:
+    def find_spec(self, name, path, target=None):
+        if name == "httpcore":
+            say("importing")
+            time.sleep(0.3)
+
+sys.meta_path.insert(0, Slow())
+spanloom.configure(destinations=[spanloom.Collector(sys.argv[1])])
+with spanloom.tool("parent"):
+    pass
+while "httpx" not in sys.modules:
+    time.sleep(0.001)
+time.sleep(0.1)
+pid = os.fork()
+with spanloom.tool("child" if not pid else "parent again"):
+    pass
+flushed = spanloom.flush(timeout_seconds=5)
+if not pid:
+    os._exit(0 if flushed else 1)
+say("flushed", flushed)
+say("well", wait_for_children([pid], 20)["well"])
+"""
+
+
+def test_a_fork_while_the_shipper_prepares(home: Path) -> None:
+    """A fork while the client is being built, which imports too: the child delivers, and so does the parent (C25)."""
+    with Oracle() as oracle:
+        done = child(FORKED_EARLY, oracle.url, home=home)
+        assert done.lines("flushed") == ["True"]
+        assert done.lines("well") == ["1"]
+        assert oracle.log.names("end").keys() == {"parent", "child", "parent again"}

@@ -11,15 +11,16 @@ Promises: a destination that cannot be built is one warning and the others go on
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterable
 from typing import Any
 
 from ..errors import SettingsError
+from ..native import allocate_rlock, sleep, start_thread
 from ..settings import NamedDestination, Settings
 from ..shipping.destination import Destination
 from ..shipping.destinations import Collector, Lunary
+from ..shipping.forks import renew_after_fork
 from ..shipping.journal import Journal
 from ..shipping.ledger import Count, Health
 from ..shipping.shipper import Shipper
@@ -40,7 +41,13 @@ class Wiring:
         self.shippers: dict[str, Shipper] = {}
         self.problems: tuple[str, ...] = ()
         self.decided = False
-        self._deciding = threading.Lock()
+        self.reset_in_child()
+        renew_after_fork(self)
+
+    def reset_in_child(self) -> None:
+        """In a forked child: whoever was naming destinations in the parent does not go on here."""
+        self._naming_lock = allocate_rlock()
+        self._naming = False
 
     def use(self, settings: Settings) -> None:
         """Go on with other settings. Records that are waiting stay, and so do destinations that are named again."""
@@ -64,14 +71,15 @@ class Wiring:
         """Unless someone names destinations within 5 s, it is the embedded store."""
         if not self.decided:
             try:
-                threading.Thread(target=self._decide_later, name="spanloom-decide", daemon=True).start()
+                start_thread(self._decide_later)
             except RuntimeError:  # no thread to be had, or the interpreter is going: flush and exit decide
                 pass
 
     def decide(self) -> None:
         """Name the embedded store now, if nobody has named anything else."""
-        if not self.decided:
-            self._ship_to((Local(),))
+        with self._naming_lock:
+            if not self.decided and not self._naming:  # naming: a signal handler flushes in the middle of `configure`
+                self._ship_to((Local(),))
 
     def flush(self, timeout_seconds: float) -> bool:
         """Deliver everything; False when something was still pending at the end of the time."""
@@ -118,21 +126,30 @@ class Wiring:
         )
 
     def _decide_later(self) -> None:
-        time.sleep(_UNDECIDED_SECONDS)
-        self.decide()
+        sleep(_UNDECIDED_SECONDS)
+        try:
+            self.decide()
+        except Exception as error:  # a named door: a thread of ours, with nobody to raise to; flush and exit try again
+            _log.warning("spanloom: the embedded store cannot be used: %r", error)
 
     def _ship_to(self, named: Iterable[Any]) -> None:
-        with self._deciding:
-            destinations = self._built(named)
-            wanted = [destination.dest_id for destination in destinations]
-            for gone in [dest_id for dest_id in self.shippers if dest_id not in wanted]:
-                self.shippers.pop(gone).close(0.0)
-            for destination in destinations:
-                if destination.dest_id not in self.shippers:
-                    self.shippers[destination.dest_id] = self._shipper(destination)
-            self.journal.declare(wanted)
-            self.decided = True
+        with self._naming_lock:
+            self._naming = True
+            try:
+                self._replace_shippers(self._built(named))
+                self.decided = True
+            finally:
+                self._naming = False
         self.await_records()
+
+    def _replace_shippers(self, destinations: list[Destination]) -> None:
+        wanted = [destination.dest_id for destination in destinations]
+        for gone in [dest_id for dest_id in self.shippers if dest_id not in wanted]:
+            self.shippers.pop(gone).close(0.0)
+        for destination in destinations:
+            if destination.dest_id not in self.shippers:
+                self.shippers[destination.dest_id] = self._shipper(destination)
+        self.journal.declare(wanted)
 
     def await_records(self) -> None:
         """Have every shipper's thread started by the next record; now, when some are waiting already."""

@@ -17,11 +17,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from _thread import allocate_lock
 from collections import Counter
 
 import msgspec
 
+from ..native import allocate_lock
 from . import places
 from .adopted_lane import AdoptedLane
 from .cursor import Cursor

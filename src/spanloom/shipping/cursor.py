@@ -19,7 +19,6 @@ the record was marked attempted.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -28,6 +27,7 @@ from typing import NamedTuple
 import msgspec
 
 from ..clock import parse_iso_us
+from ..native import allocate_rlock
 from . import dead_letters, places
 from .bell import Bell
 from .bodies import MappedBody, Segment
@@ -96,7 +96,7 @@ class Cursor:
         self.takes = takes
         self.home = home
         self.bell = bell
-        self._lock = threading.RLock()  # a signal handler may ask for counts while its own thread counts
+        self._lock = allocate_rlock()  # a signal handler may ask for counts while its own thread counts
         self._saved = saved or Position()
         self._reopen = dict(self._saved.open)
         self._clear(start)
@@ -114,7 +114,7 @@ class Cursor:
 
     def restart(self, start: Segment, home: Home) -> None:
         """Begin anew on another journal with nothing counted (in a forked child)."""
-        self._lock = threading.RLock()
+        self._lock = allocate_rlock()
         self._saved = Position()
         self._reopen = {}
         self.home = home

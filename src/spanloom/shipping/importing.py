@@ -4,8 +4,11 @@ Theory of operation. While a package is imported it already stands in ``sys.modu
 code that looks there instead of importing (the official ``openai`` client 3.x looks for ``httpx`` at each request and
 takes its ``Timeout``) would fail with an AttributeError of our making. So the package is made as a module whose missing
 names wait, on any other thread, until its import has ended, by importing it: Python's own lock per module does the
-waiting, and undoes circles of it. And a fork in the middle would leave the child with a lock whose owner does not exist
-there, so that its next import of the package hangs for ever: a fork waits for the import, at most 2 s.
+waiting, and undoes circles of it.
+
+And a fork in the middle of any import would leave the child with a module's lock whose owner does not exist there, so
+that its next import of the module hangs for ever. So all that our threads import, they import in an `unforked` block
+(the preparation of destinations, which also builds what imports lazily); a fork waits for its end, at most 2 s.
 
 Promises: costs nothing once the package is there. Raises ImportError as the import would. Must never: leave a finder
 behind, pass over the host's own finders and import hooks, or touch a package that is there already.
@@ -15,7 +18,8 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -23,9 +27,11 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, cast
 
+from ..native import allocate_rlock, get_ident
+
 _FORK_WAITS_SECONDS = 2.0
 
-_importing = threading.RLock()
+_importing = allocate_rlock()  # held in an `unforked` block, and by a thread that forks
 _importer = 0  # the thread that is importing, or 0
 
 
@@ -34,9 +40,9 @@ def import_unseen(name: str) -> ModuleType:
     global _importer
     if name in sys.modules:
         return import_module(name)  # waits, should the host be importing it
-    with _importing:
+    with unforked():
         finder = _Finder(name)
-        _importer = threading.get_ident()
+        _importer = get_ident()
         sys.meta_path.insert(0, finder)
         try:
             return import_module(name)
@@ -48,11 +54,18 @@ def import_unseen(name: str) -> ModuleType:
                 pass
 
 
+@contextmanager
+def unforked() -> Iterator[None]:
+    """No other thread forks this process before the block's end, unless it lasts longer than 2 s."""
+    with _importing:
+        yield
+
+
 class _HalfMade(ModuleType):
     """A module that is being imported by us. Its class is the ordinary one as soon as it is whole."""
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("__") and threading.get_ident() != _importer:
+        if not name.startswith("__") and get_ident() != _importer:
             import_module(self.__name__)  # returns when the import has ended
             return ModuleType.__getattribute__(self, name)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
@@ -66,7 +79,7 @@ class _Finder(MetaPathFinder):
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         """None for everything else, and for every thread but ours."""
-        if name != self._name or threading.get_ident() != _importer:
+        if name != self._name or get_ident() != _importer:
             return None
         self._name = None  # the search below comes by here again
         spec = find_spec(name)
@@ -100,14 +113,20 @@ class _Loader:
 
 
 def _before_fork() -> None:
-    if _importing.acquire(timeout=_FORK_WAITS_SECONDS):
+    _importing.acquire(timeout=_FORK_WAITS_SECONDS)
+
+
+def _after_in_parent() -> None:
+    try:
         _importing.release()
+    except RuntimeError:
+        pass  # the time was over before we had it
 
 
-def _after_fork() -> None:
+def _after_in_child() -> None:
     global _importing, _importer
-    _importing, _importer = threading.RLock(), 0
+    _importing, _importer = allocate_rlock(), 0
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

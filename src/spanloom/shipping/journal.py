@@ -25,11 +25,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _thread import LockType, allocate_lock, get_ident
+from _thread import LockType
 from collections import deque
 from collections.abc import Iterable
 from typing import Literal
 
+from ..native import allocate_lock, get_ident
 from . import places
 from . import segment as form
 from .adopted_lane import AdoptedLane

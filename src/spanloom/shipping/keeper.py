@@ -15,10 +15,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from _thread import allocate_lock, get_ident, start_new_thread
+from _thread import LockType
 from collections import deque
-from typing import Any
 
+from ..native import allocate_lock, get_ident, start_thread, wait_for
 from . import caps, places
 from .bell import Bell
 from .bodies import FileBody, HeapBody, MappedBody, Segment, in_memory
@@ -49,7 +49,7 @@ class Keeper:
         self._stopping = False
         self._ended = allocate_lock()
         self._ended.acquire(False)
-        self._waiting: deque[Any] = deque()
+        self._waiting: deque[LockType] = deque()
         self._seen = self._noted = 1
         self._said: tuple[str, bytes] | None = None  # what stands in which OPEN_RUNS
         self._mark: Segment = self._journal.oldest
@@ -78,7 +78,7 @@ class Keeper:
         done.acquire(False)
         self._waiting.append(done)
         self._bell.wake()
-        return done.acquire(timeout=max(0.0, deadline - time.monotonic())) and self._all_synced()
+        return wait_for(done, deadline - time.monotonic()) and self._all_synced()
 
     def stop(self, timeout_seconds: float) -> None:
         """Let the thread finish its beat and end; then one last beat."""
@@ -86,7 +86,7 @@ class Keeper:
         self._stopping = True
         if self._thread is not None and self._thread != get_ident():
             self._bell.wake()
-            self._ended.acquire(timeout=max(0.0, timeout_seconds))
+            wait_for(self._ended, timeout_seconds)
         self._beat_here(max(0.0, deadline - time.monotonic()) + 0.05)
 
     def note_open_runs(self, segment: Segment, volume: Volume) -> None:
@@ -119,7 +119,7 @@ class Keeper:
         if self._stopping or not self._starting.acquire(False):
             return
         try:
-            self._thread = start_new_thread(self._run, ())
+            self._thread = start_thread(self._run)
         except RuntimeError:
             self._starting.release()  # at the interpreter's end, or at a limit: tried again at the next segment
 

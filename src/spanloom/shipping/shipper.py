@@ -5,7 +5,7 @@ and not before. It loops: sleep until a record comes, wait a moment for company,
 idle shipper sleeps in its lane's `wait` without a timeout and costs nothing. Everything else acts on it by setting a
 plain attribute and calling `wake`, which no lock can block:
 
-    flush       puts an event into ``_waiters``; while there is one, the thread does not linger, and cuts backoffs short
+    flush       puts a waiter into ``_waiters``; while there is one, the thread does not linger, and cuts backoffs short
     close       sets ``_closing``; the thread sends what it has, stops at the first failure, and ends
     fork        in the child every object is replaced; the parent's thread, sockets and records stay the parent's
 
@@ -24,17 +24,17 @@ Must never: take a lock on the path of a record, start a thread at import or in 
 
 from __future__ import annotations
 
-import _thread
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..native import Waiter, allocate_lock, get_ident, start_thread
 from .delivery import Delivery
 from .destination import Destination
 from .forks import renew_after_fork
 from .hand import Hand
+from .importing import unforked
 from .lanes import Lane
 from .ledger import DestinationHealth, Ledger, warn
 from .retry import Pacing, RetryRules
@@ -92,9 +92,9 @@ class Shipper:
         """Everything that a forked child must have anew."""
         self.running = False
         self._generation += 1
-        self._gate = _thread.allocate_lock()
+        self._gate = allocate_lock()
         self._pid = os.getpid()
-        self._waiters: list[threading.Event] = []
+        self._waiters: list[Waiter] = []
         self._closing = False
         self._close_began = 0.0
         self._close_deadline = float("inf")
@@ -125,8 +125,7 @@ class Shipper:
 
     def _start(self, rest_seconds: float) -> None:
         try:
-            # Not threading.Thread: its start() waits on a lock that a signal handler may find held.
-            _thread.start_new_thread(self._main, (self._generation, rest_seconds))
+            start_thread(self._main, self._generation, rest_seconds)
         except RuntimeError:  # no more threads (RLIMIT_NPROC), or the interpreter is ending
             self.running = False
             self._start_after = time.monotonic() + 1.0
@@ -135,10 +134,10 @@ class Shipper:
         """Wait until every record accepted so far is delivered or given up; False when the time is over first, or when
         the endpoint refuses until a person acts."""
         target = self._target()
-        if self._reached(target) or self._closing or _thread.get_ident() == self._lives:
+        if self._reached(target) or self._closing or get_ident() == self._lives:
             return self._reached(target)
         deadline = time.monotonic() + max(0.0, timeout_seconds)
-        waiter = threading.Event()  # of this call alone, so that a signal handler's flush never meets its lock
+        waiter = Waiter()  # of this call alone, so that a signal handler's flush never takes its word
         self._waiters.append(waiter)
         try:
             while not self._reached(target):
@@ -149,7 +148,6 @@ class Shipper:
                 if left <= 0 or (pacing.state == "paused" and pacing.next_at > deadline):
                     return self._reached(target)
                 waiter.wait(min(left, 0.5))
-                waiter.clear()
             return True
         finally:
             self._waiters.remove(waiter)
@@ -171,14 +169,13 @@ class Shipper:
                 time.sleep(0.01)
         if not self._lives and (self.destination.policy.inline_at_exit or not self.durable):
             self._ship_here()
-        waiter = threading.Event()
+        waiter = Waiter()
         self._waiters.append(waiter)
         while self.running and self._lives:
             left = self._patience() - time.monotonic()
             if left <= 0:
                 break
             waiter.wait(min(left, 0.05))
-            waiter.clear()
         self._waiters.remove(waiter)
         return self.ledger.pending() == 0
 
@@ -225,7 +222,7 @@ class Shipper:
     def _main(self, generation: int, rest_seconds: float) -> None:
         if generation != self._generation:
             return
-        self._lives = _thread.get_ident()
+        self._lives = get_ident()
         died = False
         try:
             if rest_seconds:
@@ -269,7 +266,8 @@ class Shipper:
     def _prepare(self) -> None:
         """Import and build while the first records gather; what fails here fails again, and is counted, in deliver."""
         try:
-            self.destination.prepare()
+            with unforked():
+                self.destination.prepare()
         except Exception:
             pass
 
@@ -306,7 +304,7 @@ class Shipper:
 
     def _tell(self) -> None:
         for waiter in list(self._waiters):
-            waiter.set()
+            waiter.tell()
 
     # --- the end
 

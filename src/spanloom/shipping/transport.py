@@ -14,6 +14,7 @@ the request.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import logging
 import os
@@ -168,6 +169,7 @@ def _client(headers: Mapping[str, str], timeouts: Timeouts, clock: _Deadline) ->
     import_unseen("httpx")
     import httpx
 
+    codecs.lookup("idna")  # which connecting would import, at the first request
     _quieten()
     try:
         client = httpx.Client(
