@@ -52,6 +52,24 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
+class AnyName:
+    """For a server with keys, which other machines know by names of their own: an ``Origin`` must be the very ``Host``
+    that was asked (403), and no browser may call the request cross-site. A rebound name gains nothing without a key."""
+
+    def admit(self, headers: Mapping[str, str]) -> None:
+        """See `Access.admit`."""
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not host:
+            raise Refused(400, "no Host: say which server is meant", close=True)
+        if origin is not None:
+            parts = _split(origin)
+            if parts is None or parts[0] not in ("http", "https") or parts[1].lower() != host.strip().lower():
+                raise Refused(403, f"Origin {origin[:100]!r} may not use this collector", close=True)
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            raise Refused(403, "pages of other sites may not use this collector", close=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Keyless(Names):
     """For a server on the loopback interface: any or no credential is accepted, everything is one project. What keeps
     strangers out is the interface, and against pages in the user's own browser the names."""

@@ -179,7 +179,7 @@ def create_app(
     parts = Parts(store, reader, access, limits, Intake(store, limits), Pending(limits), Desk(limits), stopping)
     served = [*MOUNTS, *mounts]
     router = Router([route for mount in served for route in mount.routes(parts)], redirect_slashes=False)
-    return Edge(router, access, served)
+    return Edge(router, access, limits, served)
 
 
 def _filter(query: Mapping[str, str]) -> RunFilter:

@@ -35,7 +35,7 @@ class Limits:
     ``min_body_rate_bytes`` of it, with no pause longer than ``stall_seconds``; ``write_seconds`` for a client to take
     what was sent to it. ``max_pending_bytes`` of all bodies being held at once, ``max_waiting`` requests waiting to be
     worked on, ``max_connections`` open. Of a body that is refused, ``max_drained_bytes`` are read and dropped, for
-    ``drain_seconds`` at most.
+    ``drain_seconds`` at most. ``max_target_bytes`` of path and query, ``max_headers`` lines.
     """
 
     max_body_bytes: int = 20 << 20
@@ -50,6 +50,8 @@ class Limits:
     max_connections: int = 1000
     max_drained_bytes: int = 128 << 20
     drain_seconds: float = 5.0
+    max_target_bytes: int = 8 << 10
+    max_headers: int = 100
 
 
 class Refused(Exception):
@@ -134,13 +136,18 @@ def worth_draining(headers: Mapping[str, str], limits: Limits) -> bool:
     return not too_much and "expect" not in headers
 
 
+_DRAIN_PAUSE_SECONDS = 0.5
+
+
 async def drain(chunks: AsyncIterator[bytes], limits: Limits) -> None:
     """Read on and drop it: a client that is still sending sees the answer only then, not a broken connection."""
 
     left_bytes = limits.max_drained_bytes
-    with anyio.move_on_after(limits.drain_seconds):
+    last = anyio.current_time() + limits.drain_seconds
+    with anyio.move_on_after(_DRAIN_PAUSE_SECONDS) as patience:
         try:
             async for chunk in chunks:
+                patience.deadline = min(last, anyio.current_time() + _DRAIN_PAUSE_SECONDS)
                 left_bytes -= len(chunk)
                 if left_bytes < 0:
                     return

@@ -1,8 +1,9 @@
 """Around every request: who is asking, then the answer, then whatever went wrong in the mount's own words.
 
-Theory of operation. In this order: ambiguous framing (400), the names this server goes by (421, 403), the credential
-(401), the route (404, 405), the route's own refusals; each raises `Refused` and is said by `Mount.answer`. What nobody
-foresaw is 500 and one line in the log. Every answer gets the security headers.
+Theory of operation. In this order: ambiguous framing (400) and heads out of proportion (414, 431), the names this
+server goes by (421, 403), the credential (401), the route (404, 405), the route's own refusals; each raises `Refused`
+and is said by `Mount.answer`. What nobody foresaw is 500 and one line in the log. Every answer gets the security
+headers.
 
 Promises: whatever is sent, an answer; after a failure in the middle of one the connection ends. Must never: show a
 traceback, or log a body, a credential or a client's text.
@@ -21,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import StoreError
 from .access import Access
-from .body import Refused
+from .body import Limits, Refused
 from .intake import refusal_of
 from .mounts import Mount
 
@@ -44,8 +45,9 @@ _USUAL = [(name.encode(), text.encode()) for name, text in HEADERS.items()]
 class Edge:
     """An ASGI application around the router of all mounts."""
 
-    def __init__(self, router: ASGIApp, access: Access, mounts: Sequence[Mount]) -> None:
+    def __init__(self, router: ASGIApp, access: Access, limits: Limits, mounts: Sequence[Mount]) -> None:
         self._router = router
+        self._limits = limits
         self._access = access
         self._mounts = sorted(mounts, key=lambda mount: -len(mount.prefix))
 
@@ -67,8 +69,8 @@ class Edge:
             await send(message)
 
         try:
+            check_framing(scope, self._limits)
             request = Request(scope)
-            check_framing(request)
             self._access.admit(request.headers)
             if mount is None or not mount.own_credentials:
                 request.state.project = self._access.project(request.headers)
@@ -79,10 +81,17 @@ class Edge:
                 await answer(scope, receive, sending)
 
 
-def check_framing(request: Request) -> None:
-    """Raises Refused (400) for a request whose length could be understood in two ways."""
-    if "transfer-encoding" in request.headers and "content-length" in request.headers:
+def check_framing(scope: Scope, limits: Limits) -> None:
+    """Raises Refused for a request that could be understood in two ways, or whose head is out of all proportion."""
+    names = [name for name, _ in scope["headers"]]
+    if b"transfer-encoding" in names and b"content-length" in names:
         raise Refused(400, "content-length and transfer-encoding together say two lengths", close=True)
+    if not scope["raw_path"].startswith(b"/"):
+        raise Refused(421, "ask for a path on this server: no other server is asked from here", close=True)
+    if len(scope["raw_path"]) + len(scope["query_string"]) > limits.max_target_bytes:
+        raise Refused(414, f"path and query are longer than {limits.max_target_bytes} bytes", close=True)
+    if len(names) > limits.max_headers:
+        raise Refused(431, f"{len(names)} headers: send at most {limits.max_headers}", close=True)
 
 
 def _with_usual(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -13,6 +13,7 @@ Promise: what is no HTTP is answered 400, in JSON. Must never: touch a request t
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import h11
@@ -20,6 +21,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .body import Limits
 
+# Not uvicorn's own, which warns once for each stranger that speaks no HTTP: a way to fill a disk.
+_log = logging.getLogger("spanloom.collector.http")
+_log.setLevel(logging.ERROR)
 _NO_HTTP = b'{"message":"this is not an HTTP request that can be read"}'
 _FULL = b'{"message":"too many connections: send it again later"}'
 
@@ -50,6 +54,7 @@ class StrictProtocol(H11Protocol):
 
     def __init__(self, *arguments: Any, limits: Limits, crowd: Crowd, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.logger = _log
         self._limits = limits
         self._crowd = crowd
         self._head_deadline: asyncio.TimerHandle | None = None

@@ -1,7 +1,8 @@
 """The collector as a server: a command that runs until it is interrupted, or a thread inside another program.
 
 Promises: the address is bound before anything is promised about it, the store is opened before the first request, and
-stopping finishes what is in flight (5 s). Must never: listen beyond this machine without keys.
+stopping finishes what is in flight (5 s). Must never: listen beyond this machine without keys,
+or live on in a forked child (its parent answers).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +22,7 @@ import uvicorn
 from ..errors import SettingsError, SpanloomError
 from ..store import Retention, Store
 from ..store.reader import Reader
-from .access import LOOPBACK_HOSTS, Keyless
+from .access import LOOPBACK_HOSTS, Access, Keyless
 from .app import create_app
 from .body import Limits
 from .mounts import Mount
@@ -40,7 +42,8 @@ class Running:
             spanloom.configure(destinations=[spanloom.Collector(collector.url)])
 
     ``port`` 0 takes any free one. ``busy_seconds`` is how long a request waits while another program holds the store.
-    ``hosts`` are names besides localhost that clients may call this server by.
+    ``hosts`` are names besides localhost that clients may call this server by. ``access`` asks for keys; only with it
+    may ``host`` be more than the loopback interface.
     ``reader`` reads what it stored; ``mounts`` are served behind the same door.
     """
 
@@ -54,16 +57,17 @@ class Running:
         retention: Retention | None = None,
         busy_seconds: float = 5.0,
         hosts: Sequence[str] = (),
+        access: Access | None = None,
         mounts: Sequence[Mount] = (),
     ) -> None:
-        self._socket = bind(host, port)
+        self._socket = bind(host, port, keyed=access is not None)
         try:
             self.store = Store(Path(store_path), retention=retention, busy_seconds=busy_seconds, background=True).open()
         except BaseException:
             self._socket.close()
             raise
         self.reader = Reader(store_path)
-        access = Keyless(LOOPBACK_HOSTS | {name.lower() for name in hosts})
+        access = access or Keyless(LOOPBACK_HOSTS | {name.lower() for name in hosts})
         app = create_app(
             self.store, self.reader, access=access, limits=limits, mounts=mounts,
             stopping=lambda: self.server.should_exit,
@@ -71,6 +75,7 @@ class Running:
         self.server: uvicorn.Server = uvicorn.Server(_config(app, limits or Limits()))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{'[::1]' if ':' in host else '127.0.0.1'}:{self.port}"
+        _running.add(self)
         self._thread: threading.Thread | None = None
 
     def run(self) -> None:
@@ -105,12 +110,32 @@ class Running:
         self.stop()
 
 
+_running: weakref.WeakSet[Running] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """A child that kept the listening socket would hold the port, and connections whose end no client would see."""
+    for running in list(_running):
+        running._socket.close()
+        for connection in list(running.server.server_state.connections):
+            held = connection.transport.get_extra_info("socket")
+            if held is not None and held.fileno() >= 0:
+                null = os.open(os.devnull, os.O_RDWR)
+                os.dup2(null, held.fileno())  # not closed: its owner closes this number once more
+                os.close(null)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def serve(
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
     store_path: str | os.PathLike[str] = "spanloom.db",
     *,
     retention: Retention | None = None,
+    access: Access | None = None,
     mounts: Sequence[Mount] = (),
     note: str = "",
 ) -> None:
@@ -120,7 +145,7 @@ def serve(
     Raises SettingsError for an address that it may not or cannot listen on, StoreError for a store that it cannot use.
     """
     own_this_process()
-    running = Running(store_path, host=host, port=port, retention=retention, mounts=mounts)
+    running = Running(store_path, host=host, port=port, retention=retention, access=access, mounts=mounts)
     print(f"collecting at {running.url} into {running.store.path} (Ctrl-C ends it)", flush=True)
     if note:
         print(note.replace("{url}", running.url), flush=True)
@@ -130,18 +155,24 @@ def serve(
         pass
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket on the loopback interface. Raises SettingsError naming the address and the cure."""
-    family = _LOOPBACK.get(host.lower().strip("[]"))
-    if family is None:
+def bind(host: str, port: int, *, keyed: bool = False) -> socket.socket:
+    """A listening socket, on the loopback interface unless there are keys (``keyed``). Raises SettingsError naming the
+    address and the cure."""
+    name = host.lower().strip("[]")
+    family = _LOOPBACK.get(name)
+    if family is None and not keyed:
         raise SettingsError(
-            f"host={host!r}: without keys the collector listens on this machine alone: use 127.0.0.1, localhost or ::1"
+            f"host={host!r}: without keys the collector listens on this machine alone: use 127.0.0.1, localhost or "
+            "::1, or make a key (`spanloom keys add`)"
         )
+    address = "::1" if family == socket.AF_INET6 else "127.0.0.1"
+    if family is None:
+        family, address = (socket.AF_INET6 if ":" in name else socket.AF_INET), name
     # asyncio turns Nagle's algorithm off only on sockets that say TCP: with it each answer took 44 ms, without 2.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", port))
+        listening.bind((address, port))
         listening.listen(2048)
     except OSError as error:
         listening.close()
