@@ -2,7 +2,7 @@
 
 Promises: `Encoder.snapshot` is total (every value gives JSON), bounded (`Limits`), and never raises, except for a
 KeyboardInterrupt or its like that belongs to the host. Must never call user code other than the redact hook, block, or
-keep a reference to a user's object.
+keep a reference to a user's object. Only plain texts outlive a call: the redactor remembers some that it found clean.
 
 Theory of operation. Most values are small trees of exact builtin types. `_fast` copies such a tree level by level
 (the copy is private, so no other thread can change what is checked), asks the redactor one question about those of its
