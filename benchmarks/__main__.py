@@ -16,13 +16,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import floor
+from . import conditions, floor
 from .sink import Sink
 from .workloads import WORKLOADS
 
 Samples = dict[str, list[float]]
 SLOW_SINK = {"burst": 0.05}
-OURS = {"off": "disabled"}  # the subject that is measured against the floor, where it is not "spanloom"
+OURS = {"off": "disabled", "nowhere": "nowhere"}  # measured against the floor, where it is not "spanloom"
 
 
 def measure(workload: str, subject: str, url: str) -> dict[str, float]:
@@ -49,7 +49,8 @@ def compare(workload: str, repeats: int) -> list[dict[str, object]]:
     with Sink(SLOW_SINK.get(workload, 0.0)) as sink:
         for repeat in range(repeats):
             for subject in subjects if repeat % 2 else reversed(subjects):
-                for figure, value in measure(workload, subject, sink.url).items():
+                url = conditions.closed_port() if workload == "endpoint_down" else sink.url
+                for figure, value in measure(workload, subject, url).items():
                     samples[subject].setdefault(figure, []).append(value)
     rows: list[dict[str, object]] = []
     for figure, ours in samples[mine].items():

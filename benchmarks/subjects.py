@@ -68,6 +68,16 @@ class Disabled(Spanloom):
         spanloom.configure(enabled=False)
 
 
+class Nowhere(Spanloom):
+    """Spanloom with ``destinations=[]``: runs are made and go nowhere."""
+
+    def open(self, url: str) -> None:
+        import spanloom
+
+        self._spanloom = spanloom
+        spanloom.configure(destinations=[])
+
+
 class Bare:
     """No tracing: the functions themselves."""
 
@@ -87,5 +97,6 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
     "floor": Floor,
     "spanloom": Spanloom,
     "disabled": Disabled,
+    "nowhere": Nowhere,
     "bare": Bare,
 }

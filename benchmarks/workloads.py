@@ -3,48 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import resource
 import time
-import timeit
 from collections.abc import Callable
 from typing import Any
 
+from . import conditions
 from .subjects import Subject
-
-Figures = dict[str, float]
-
-_PROSE = (
-    "the quick weather agent of Boston looks for a sunny day and says hello to every user who asks what time it is in "
-    "Paris on Monday; it is well known that a model answers in prose, with commas, numbers like 42 and 3.14, names "
-    "such as Alice or Bob, and now and then a well-formed list"
-)
-
-
-def prose(characters: int, seed: int) -> str:
-    """English-like text of exactly this many characters."""
-    pick = random.Random(seed).choice
-    words = _PROSE.split()
-    text = " ".join(pick(words) for _ in range(characters // 4))
-    return text[:characters]
-
-
-_PROMPT = """Question: "what does `load_settings(path)` return?" Context, from https://docs.example.org/guide?page={n}#setup:
-
-```python
-def load_settings(path: str, retries: int = 3) -> dict[str, Any]:
-    reply = httpx.get("https://example.com/api/v1/items?limit=50&offset={n}", timeout=10.0)
-    return {{"status": reply.status_code, "items": reply.json()["items"], 'seen_at': "2026-01-{n}"}}
-```
-
-Note: the user's time zone is UTC-5; answer in JSON, e.g. {{"city": "Paris", "temperature": 21.5, "well-known": true}}.
-"""
-
-
-def prompt(characters: int, seed: int) -> str:
-    """Text as prompts really are, with colons, quotes, line feeds, code and URLs; another one for every seed."""
-    page = f"{seed}: " + _PROMPT.format(n=seed) + prose(200, seed % 64) + "\n"
-    return (page * (characters // len(page) + 1))[:characters]
+from .texts import prompt, prose
+from .timing import Figures, over_plain, timed
 
 
 def _agent(subject: Subject) -> Callable[[int], str]:
@@ -212,14 +179,8 @@ def giant(subject: Subject, megabytes: int) -> Figures:
 
     text = "x y " * (megabytes * 250_000)
     take("small")
-    best = min(_timed(lambda: take(text)) for _ in range(5))
+    best = min(timed(lambda: take(text)) for _ in range(5))
     return {"caller_ms": best * 1e3}
-
-
-def _timed(action: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
 
 
 def beside(subject: Subject, threads: int) -> Figures:
@@ -243,7 +204,7 @@ def beside(subject: Subject, threads: int) -> Figures:
         spinner.start()
     costs = []
     for n in range(4_000):
-        cost = _timed(lambda n=n: nothing(n))  # type: ignore[misc]
+        cost = timed(lambda n=n: nothing(n))  # type: ignore[misc]
         costs.append(cost)
         if n % 50 == 0:
             time.sleep(0.001)  # a call is measured at the start of a turn at the interpreter, not cut by its end
@@ -253,27 +214,8 @@ def beside(subject: Subject, threads: int) -> Figures:
 
 
 def off(subject: Subject) -> Figures:
-    """Nanoseconds that a decorated call costs over the undecorated one, function and method (best of 25)."""
-
-    def function(x: int) -> int:
-        return x
-
-    class Bare:
-        def method(self, x: int) -> int:
-            return x
-
-    class Decorated:
-        method = subject.decorator("tool")(Bare.method)
-
-    decorated = subject.decorator("tool")(function)
-    bare, traced = Bare(), Decorated()
-    figures = {}
-    for name, plain, ours in (
-        ("function_ns", lambda: function(1), lambda: decorated(1)),
-        ("method_ns", lambda: bare.method(1), lambda: traced.method(1)),
-    ):
-        pairs = [(timeit.timeit(ours, number=4000), timeit.timeit(plain, number=4000)) for _ in range(25)]
-        figures[name] = (min(mine for mine, _ in pairs) - min(theirs for _, theirs in pairs)) / 4000 * 1e9
+    """What a decorated call costs over the undecorated one while Spanloom is switched off."""
+    figures = over_plain(subject)
     subject.close()
     return figures
 
@@ -288,5 +230,8 @@ WORKLOADS: dict[str, Callable[[Subject], Figures]] = {
     "giant_500mb": lambda subject: giant(subject, 500),
     "beside_1": lambda subject: beside(subject, 1),
     "beside_4": lambda subject: beside(subject, 4),
+    "endpoint_down": conditions.endpoint_down,
+    "idle": conditions.idle,
     "off": off,
+    "nowhere": conditions.nowhere,
 }
