@@ -44,7 +44,7 @@ async def _connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
             fields = dict(
                 line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line
             )  # fmt: skip
-            body = await reader.readexactly(int(fields.get(b"content-length", b"0")))
+            body = await _body(reader, fields)
             if fields.get(b"content-encoding") == b"gzip":
                 body = zlib.decompress(body, 31)
             answer = _answer(head, body)
@@ -61,9 +61,22 @@ async def _connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         writer.close()
 
 
+async def _body(reader: asyncio.StreamReader, fields: dict[bytes, bytes]) -> bytes:
+    if fields.get(b"transfer-encoding") != b"chunked":
+        return await reader.readexactly(int(fields.get(b"content-length", b"0")))
+    parts = []
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        parts.append(await reader.readexactly(size))
+        await reader.readexactly(2)
+    await reader.readexactly(2)
+    return b"".join(parts)
+
+
 def _answer(head: bytes, body: bytes) -> bytes:
     if head.startswith(b"GET"):
         return orjson.dumps({"events": _State.events, "ended_runs": _State.ended_runs})
+    if not head.startswith(b"POST /v1/runs/ingest "):
+        return b"{}"  # another SDK's request
     events = orjson.loads(body)["events"]
     _State.events += len(events)
     _State.ended_runs += sum(1 for event in events if event.get("event") == "end")
