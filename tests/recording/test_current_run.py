@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -279,3 +280,29 @@ def test_a_missed_end_of_a_collection_is_no_harm(recorded: Any) -> None:
             assert current_run() is run
     finally:
         ambient._phases.clear()
+
+
+def test_blocks_in_finalisers_end_their_own_runs(recorded: Any) -> None:
+    """Blocks that a collection's finaliser enters end, nested and with one opener for several, and so does the block
+    around them: on Python before 3.12 they are not current, so they are not found there (C40)."""
+    shared = tool("shared")
+
+    class Dying:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            with agent("in a finaliser") as outer, shared, shared as inner:
+                seen.extend((outer, inner))
+
+    seen: list[Any] = []
+    with shared as around:
+        Dying()
+        gc.collect()
+        assert current_run() is around
+        assert [run.status for run in seen] == ["ok", "ok"]
+        assert around.status == "running"
+    assert around.status == "ok"
+    assert sorted(end.run_id for end in recorded.ends) == sorted(start.run_id for start in recorded.starts)
+    assert len(recorded.ends) == 4
+    assert current_run().id == ""

@@ -123,15 +123,16 @@ else:
 
         Before Python 3.12 a collection may begin inside `ContextVar.set`; a finaliser that then sets a variable of the
         same context frees what the outer call is reading, and the interpreter crashes (seen on 3.10.13 within a
-        second of emitting from ``__del__``). So a run that a finaliser opens is recorded but not made current.
+        second of emitting from ``__del__``). So a run that a finaliser opens is recorded but not made current, and
+        `disabled` blocks have no effect there.
         """
         if not _is_collecting():
             variable.set(value)
 
-    def set_current(run: Parent) -> None:
-        """As `set_variable`, for the current run."""
+    def set_current(run: Parent) -> object:
+        """As `set_variable`, for the current run. False when it was not set."""
         for phase in reversed(_phases):
             if phase == "start" and _is_collecting():
-                return
+                return False
             break
-        current_var.set(run)
+        return current_var.set(run)

@@ -17,6 +17,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 import wrapt
 
 from ..errors import UsageError
+from ..native import get_ident
 from ..records import RUN_TYPES
 from .ambient import OUTSIDE, ambient_var, current_var, set_current
 from .calls import Wrapper, coroutine_call, plain_call
@@ -153,21 +154,26 @@ class Opener:
         if run is not INERT:
             run._opener = self
             run._previous = current_var.get()
-            set_current(run)
+            if not set_current(run):
+                _apart.append((get_ident(), run))
         return run
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        run = current_var.get()
-        while isinstance(run, Run) and getattr(run, "_opener", None) is not self:
-            run = getattr(run, "_previous", OUTSIDE)  # someone left a run of theirs current inside
-        if isinstance(run, Run):
-            run._opener = None
+        run = _taken_apart(self) if _apart else None
+        if run is None:
+            found = current_var.get()
+            while isinstance(found, Run) and getattr(found, "_opener", None) is not self:
+                found = getattr(found, "_previous", OUTSIDE)  # someone left a run of theirs current inside
+            if not isinstance(found, Run):
+                return
+            run = found
             if current_var.get() is not run:
                 set_current(run)
-            run.leave()
-            end_block(run, error, self._options.ignore)
+        run._opener = None
+        run.leave()
+        end_block(run, error, self._options.ignore)
 
     async def __aenter__(self) -> Run:
         return self.__enter__()
@@ -176,6 +182,22 @@ class Opener:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, traceback)
+
+
+_apart: list[tuple[int, Run]] = []
+"""Runs that could not be made current (`ambient.set_current`), so that their blocks do not find them there, each with
+the thread that entered its block."""
+
+
+def _taken_apart(opener: Opener) -> Run | None:
+    """The run of a block that this thread leaves, if it is one of those."""
+    me = get_ident()
+    for entry in reversed(list(_apart)):
+        thread, run = entry
+        if thread == me and run._opener is opener:
+            _apart.remove(entry)
+            return run
+    return None
 
 
 def _open(type_: str, options: Options) -> Run:
