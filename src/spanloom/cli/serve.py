@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from . import place
+from . import place, prune
 from .problem import NOT_INSTALLED, WRONG_ARGUMENTS, Problem
 
 DEFAULT_PORT = 8321
@@ -18,6 +18,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"the port (default {DEFAULT_PORT}; 0: any)")
     parser.add_argument("--store", metavar="PATH", help="the store's file (default: this user's own)")
+    parser.add_argument("--refuse-corrupt", action="store_true",
+                        help="do not start on a corrupt store (else it is set aside and a new one begun)")  # fmt: skip
+    prune.add_limits(parser)
     parser.set_defaults(run=run)
 
 
@@ -35,5 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise Problem(
             f"the collector needs {error.name}, which is not installed: pip install 'spanloom[serve]'", NOT_INSTALLED
         ) from error
-    serve(host=arguments.host, port=arguments.port, store_path=path, mounts=mounts(), note="open {url} to see the runs")
+    serve(
+        host=arguments.host, port=arguments.port, store_path=path, retention=prune.limits_of(arguments),
+        on_corrupt="refuse" if arguments.refuse_corrupt else "quarantine",
+        mounts=mounts(), note="open {url} to see the runs",
+    )  # fmt: skip
     return 0

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import uvicorn
 
@@ -33,6 +34,7 @@ DEFAULT_PORT = 8321
 _LOOPBACK = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
 _START_SECONDS = 10.0
 _STOP_SECONDS = 10.0
+_CHECK_SECONDS = 1.0
 
 
 class Running:
@@ -42,6 +44,7 @@ class Running:
             spanloom.configure(destinations=[spanloom.Collector(collector.url)])
 
     ``port`` 0 takes any free one. ``busy_seconds`` is how long a request waits while another program holds the store.
+    ``on_corrupt`` is what happens to a store that is found broken (see `Store`).
     ``hosts`` are names besides localhost that clients may call this server by. ``access`` asks for keys; only with it
     may ``host`` be more than the loopback interface.
     ``reader`` reads what it stored; ``mounts`` are served behind the same door.
@@ -56,13 +59,17 @@ class Running:
         limits: Limits | None = None,
         retention: Retention | None = None,
         busy_seconds: float = 5.0,
+        on_corrupt: Literal["quarantine", "refuse"] = "quarantine",
         hosts: Sequence[str] = (),
         access: Access | None = None,
         mounts: Sequence[Mount] = (),
     ) -> None:
         self._socket = bind(host, port, keyed=access is not None)
         try:
-            self.store = Store(Path(store_path), retention=retention, busy_seconds=busy_seconds, background=True).open()
+            self.store = Store(
+                Path(store_path), retention=retention, busy_seconds=busy_seconds, background=True,
+                on_corrupt=on_corrupt, check_seconds=_CHECK_SECONDS,
+            ).open()  # fmt: skip
         except BaseException:
             self._socket.close()
             raise
@@ -135,6 +142,7 @@ def serve(
     store_path: str | os.PathLike[str] = "spanloom.db",
     *,
     retention: Retention | None = None,
+    on_corrupt: Literal["quarantine", "refuse"] = "quarantine",
     access: Access | None = None,
     mounts: Sequence[Mount] = (),
     note: str = "",
@@ -145,8 +153,12 @@ def serve(
     Raises SettingsError for an address that it may not or cannot listen on, StoreError for a store that it cannot use.
     """
     own_this_process()
-    running = Running(store_path, host=host, port=port, retention=retention, access=access, mounts=mounts)
+    running = Running(
+        store_path, host=host, port=port, retention=retention, on_corrupt=on_corrupt, access=access, mounts=mounts
+    )
     print(f"collecting at {running.url} into {running.store.path} (Ctrl-C ends it)", flush=True)
+    for aside in running.store.set_aside[:1]:
+        print(f"THE STORE WAS CORRUPT: it was set aside as {aside}, and a new one begun", flush=True)
     if note:
         print(note.replace("{url}", running.url), flush=True)
     try:

@@ -25,17 +25,26 @@ def step(connection: sqlite3.Connection, keep: Retention, now_us: int, searchabl
     runs = events = 0
     if keep.max_age_seconds is not None:
         cutoff_us = now_us - int(keep.max_age_seconds * 1_000_000)
-        for row in connection.execute(_Q["runs_older"], (cutoff_us, _STEP_RUNS)).fetchall():
-            gone, count = _forget_run(connection, row, searchable)
-            runs, events = runs + gone, events + count
+        runs, events = _forget_runs(connection, _Q["runs_older"], (cutoff_us, _STEP_RUNS), searchable)
         events += _forget_loose(connection, cutoff_us)
     if not runs and not events and keep.max_bytes is not None and live_bytes(connection) > keep.max_bytes:
-        for row in connection.execute(_Q["runs_oldest"], (_STEP_RUNS,)).fetchall():
-            gone, count = _forget_run(connection, row, searchable)
-            runs, events = runs + gone, events + count
+        runs, events = _forget_runs(connection, _Q["runs_oldest"], (_STEP_RUNS,), searchable)
         oldest_us = connection.execute(_Q["oldest_touch"]).fetchone()[0]
         events += _forget_loose(connection, now_us + 1 if oldest_us is None else oldest_us)
     return Pruned(runs, events, live_bytes(connection))
+
+
+def _forget_runs(
+    connection: sqlite3.Connection, query: str, values: tuple[int, ...], searchable: bool
+) -> tuple[int, int]:
+    """How many runs and events were removed: until a step is full, whatever the runs are like."""
+    runs = events = 0
+    for row in connection.execute(query, values).fetchall():
+        gone, count = _forget_run(connection, row, searchable)
+        runs, events = runs + gone, events + count
+        if events >= _STEP_EVENTS:
+            break
+    return runs, events
 
 
 def _forget_run(connection: sqlite3.Connection, row: sqlite3.Row, searchable: bool) -> tuple[int, int]:
