@@ -33,8 +33,7 @@ class Office:
     failed: str
     fine: str
     killed: str
-    thread: str = "delivery-with-ada"
-    faults: list[str] = field(default_factory=list)
+    client: httpx.Client = field(repr=False)
 
     @property
     def url(self) -> str:
@@ -42,7 +41,7 @@ class Office:
 
     def get(self, path: str, **query: Any) -> httpx.Response:
         """One request, under a deadline."""
-        return httpx.get(self.url + path, params=query or None, timeout=20, trust_env=False)
+        return self.client.get(self.url + path, params=query or None)
 
     def write(self, *records: Any) -> None:
         """Store more, as a program would."""
@@ -66,8 +65,8 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     furnish(path, scene)
     named = {record.name: record.run_id for record in scene.records if getattr(record, "type", None) == "agent"}
     fine = [record.run_id for record in scene.records if getattr(record, "name", None) == "supplier-research"]
-    with Running(path, mounts=mounts()) as running:
-        yield Office(running, failed=named["supplier-research"], fine=fine[0], killed=named["nightly-report"])
+    with Running(path, mounts=mounts()) as running, httpx.Client(timeout=20, trust_env=False) as client:
+        yield Office(running, named["supplier-research"], fine[0], named["nightly-report"], client)
 
 
 def chromium() -> str | None:

@@ -130,7 +130,7 @@ def usage(reader: Reader, query: Mapping[str, str], project: str) -> dict[str, A
         "width_us": width_us,
         "by": by,
         "series": views.series(reader, **span, width_us=width_us, type=kind, project=project),
-        "groups": views.groups(reader, by, **span, type=kind, project=project),
+        "groups": views.groups(reader, by, **span, type=kind, limit=200, project=project),
         "usage": views.usage_series(reader, **span, width_us=width_us, project=project),
     }
 

@@ -31,9 +31,10 @@ _RING = 64
 
 @dataclass(slots=True)
 class _Tail:
-    """What is known of one project's changes: the last of them are ``ring``, ``count`` were there in all."""
+    """What is known of one project's changes: the last of them are ``ring``, ``count`` were there in all. ``since_us``
+    is None until the store was first looked at."""
 
-    since_us: int
+    since_us: int | None = None
     ring: list[list[str]] = field(default_factory=list)
     count: int = 0
     listeners: int = 0
@@ -58,7 +59,7 @@ class Live:
         """The events for one listener."""
         tail = self._tails.get(project)
         if tail is None:
-            tail = self._tails[project] = _Tail(await anyio.to_thread.run_sync(self._now_us))
+            tail = self._tails[project] = _Tail()
         tail.listeners += 1
         if tail.task is None or tail.task.done():
             tail.task = asyncio.create_task(self._watch(project, tail))
@@ -74,6 +75,8 @@ class Live:
 
     async def _follow(self, tail: _Tail) -> AsyncIterator[bytes]:
         place, end, quiet_since = tail.count, time.monotonic() + STREAM_SECONDS, time.monotonic()
+        while tail.since_us is None and not self._stopping():
+            await asyncio.sleep(0.01)
         yield b"retry: 1000\nevent: hello\ndata: {}\n\n"
         while time.monotonic() < end and not self._stopping():
             if tail.count == place:
@@ -92,6 +95,7 @@ class Live:
                 yield b": quiet\n\n"
 
     async def _watch(self, project: str, tail: _Tail) -> None:
+        tail.since_us = await anyio.to_thread.run_sync(self._now_us)
         while not self._stopping():
             await asyncio.sleep(_LOOK_SECONDS)
             try:

@@ -2,10 +2,10 @@
 
     GET  / /traces/{id} /threads /threads/{id} /feedback /usage /delivery /health /diff      the page
     GET  /assets/{path}                                                                      its files
-    GET  /view/runs, /view/trace/{id}, /view/run/{id}, /view/events/{id}, /view/threads, /view/thread/{id},
-         /view/feedback, /view/usage, /view/delivery, /view/health                           its data, JSON
+    GET  /view/runs, /view/trace?id=, /view/run?id=, /view/events?id=, /view/threads, /view/thread?id=, /view/feedback,
+         /view/usage, /view/delivery, /view/health                           its data, JSON
     GET  /view/live                                                                          server-sent events
-    GET  /view/export/{id}                                                                   one HTML file to keep
+    GET  /view/export?id=                                                                    one HTML file to keep
 
 Promises: every GET changes nothing; the store is asked on worker threads; what cannot be answered is 4xx or 503 as
 ``{"message"}``. Must never: let anything but its own files run in the page (see _POLICY).
@@ -102,16 +102,17 @@ def data(parts: Parts) -> list[BaseRoute]:
         by_query("/view/usage", answers.usage),
         by_query("/view/delivery", answers.delivery),
         by_query("/view/health", answers.health),
-        by_id("/view/trace/{id:path}", answers.trace),
-        by_id("/view/thread/{id:path}", answers.thread),
-        by_id("/view/run/{id:path}", answers.run),
-        by_id("/view/events/{id:path}", answers.events),
-        Route("/view/export/{id:path}", _exporting(reader), methods=["GET"]),
+        by_id("/view/trace", answers.trace),
+        by_id("/view/thread", answers.thread),
+        by_id("/view/run", answers.run),
+        by_id("/view/events", answers.events),
+        Route("/view/export", _exporting(reader), methods=["GET"]),
     ]
 
 
 def _id(asked: Request) -> str:
-    return str(asked.path_params["id"])
+    """The run or thread that is asked for. It stands in the query, because an id may contain and end with slashes."""
+    return asked.query_params.get("id", "")
 
 
 def _project(asked: Request) -> str:

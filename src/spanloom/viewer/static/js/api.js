@@ -14,7 +14,7 @@ export async function ask(path, query) {
   return response.json();
 }
 
-export const one = (kind, id, query) => ask(`/view/${kind}/${encodeURIComponent(id)}`, query);
+export const one = (kind, id, query) => ask(`/view/${kind}`, { ...query, id });
 
 export async function giveFeedback(runId, feedback) {
   const response = await call(`/v1/runs/${encodeURIComponent(runId)}/feedback`, {
@@ -25,7 +25,7 @@ export async function giveFeedback(runId, feedback) {
 
 // One trace as a file to keep.
 export async function exported(id) {
-  const response = await call(`/view/export/${encodeURIComponent(id)}`);
+  const response = await call(`/view/export?id=${encodeURIComponent(id)}`);
   const named = /filename="([\w.-]+)"/.exec(response.headers.get("content-disposition") || "");
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await response.blob());

@@ -7,8 +7,8 @@ const MOST_CELLS = 4_000_000; // of the table that finds the common lines; beyon
 const PARTS = [["Input", "input"], ["Output", "output"], ["Messages", "messages"], ["Parameters", "params"], ["Metadata", "metadata"], ["Error", "error_text"], ["Stack", "error_stack"]];
 
 export function Diff({ query }) {
-  const left = useAnswer(`/view/run/${encodeURIComponent(query.a || "")}`, null);
-  const right = useAnswer(`/view/run/${encodeURIComponent(query.b || "")}`, null);
+  const left = useAnswer("/view/run", { id: query.a || "" });
+  const right = useAnswer("/view/run", { id: query.b || "" });
   if (!left.data || !right.data) return html`<div class="head"><h1>Compare two runs</h1></div><${Wait} state=${left.error ? left : right} what="both runs" />`;
   return html`<div class="head"><h1>Compare two runs</h1></div><${Both} a=${left.data} b=${right.data} />`;
 }

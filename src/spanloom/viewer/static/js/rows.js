@@ -56,15 +56,14 @@ function Row({ node, y, span, shut, isChosen, choose, toggle }) {
   const { run } = node;
   const state = bad(node) ? "is-bad" : run.status === "running" ? "is-running" : "";
   const tokens = node.tokens;
-  const label = `${run.type || "run"} ${title(run)}, ${run.status || ""}, ${duration(run.duration_us)}`;
   return html`<div class=${`row k-${kind(run.type)} ${state} ${isChosen ? "chosen" : ""} ${node.critical ? "critical" : ""}`} id=${`row-${node.index}`} role="treeitem"
-      aria-label=${label} aria-level=${node.depth + 1} aria-selected=${isChosen ? "true" : "false"} aria-expanded=${node.children.length ? String(!shut) : null}
+      aria-level=${node.depth + 1} aria-selected=${isChosen ? "true" : "false"} aria-expanded=${node.children.length ? String(!shut) : null}
       style=${{ transform: `translateY(${y}px)` }} onClick=${() => choose(node, true)}>
     <div class="row-name" style=${{ paddingLeft: `${Math.min(node.depth, 24) * 14 + 4}px` }}>
       ${node.children.length
         ? html`<span class=${`caret ${shut ? "shut" : ""}`} onClick=${(event) => { event.stopPropagation(); toggle(node); }}></span>`
         : html`<span class="caret none"></span>`}
-      <span class="swatch"></span><span class="cut label">${title(run)}</span>
+      <span class="swatch"></span><span class="hidden">${run.type || "run"}, ${run.status || ""}:</span><span class="cut label">${title(run)}</span>
       ${run.model && run.model !== run.name && !node.marks.length && html`<span class="cut faint model">${run.model}</span>`}
       ${shut && html`<span class="pill">${count(node.last - node.index)}</span>`}
       ${shut && node.errors > 0 && !bad(node) && html`<span class="pill bad">${count(node.errors)} failed</span>`}

@@ -31,14 +31,14 @@ function ThreadRow({ thread, now }) {
 }
 
 export function Thread({ id }) {
-  const state = useAnswer(`/view/thread/${encodeURIComponent(id)}`, null);
+  const state = useAnswer("/view/thread", { id });
   const [later, setLater] = useState([]);
   useEffect(() => listen(() => state.load()), [id]);
   if (!state.data) return html`<div class="head"><h1 class="cut">${id}</h1></div><${Wait} state=${state} what="the conversation" />`;
   const pages = [state.data, ...later];
   const exchanges = pages.flatMap((page) => page.exchanges);
   const { next } = pages[pages.length - 1];
-  const more = () => ask(`/view/thread/${encodeURIComponent(id)}`, { after: next }).then((page) => setLater([...later, page]));
+  const more = () => ask("/view/thread", { id, after: next }).then((page) => setLater([...later, page]));
   const user = exchanges.map(({ run }) => run.user_id).find(Boolean);
   return html`<div class="head"><a class="button plain small" href="/threads" aria-label="All threads">←</a><h1 class="cut">${id}</h1>
       <span class="soft">${user ? `${user} · ` : ""}${plural(exchanges.length, "exchange")}</span></div>

@@ -8,7 +8,7 @@ import { bad, pathTo, plant, rowsOf, survey } from "./tree.js";
 import { copy, setQuery, Status, Thumb, threadUrl, Type, useAnswer, Wait } from "./ui.js";
 
 export function Trace({ id, query }) {
-  const state = useAnswer(`/view/trace/${encodeURIComponent(id)}`, query.whole ? { whole: "1" } : null, [id, query.whole]);
+  const state = useAnswer("/view/trace", query.whole ? { id, whole: "1" } : { id }, [id, query.whole]);
   useEffect(() => listen((news) => {
     const top = state.data && state.data.tree.roots[0].run;
     if (top && (news.missed || news.traces.some((trace) => [top.id, top.root_id, id].includes(trace)))) state.load();
