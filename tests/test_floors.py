@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "spanloom"
 FLOOR = {
     "errors": -1,  # the cellar: everything may raise its own errors
     "clock": 0, "native": 0, "records": 0, "wire": 0,
-    "encoder": 1, "redaction": 1, "settings": 1,
+    "encoder": 1, "redaction": 1, "settings": 1, "prices": 1,
     "dialects": 2,
     "recording": 3, "shipping": 3, "store": 3,
     "otel": 4, "collector": 4, "viewer": 4,

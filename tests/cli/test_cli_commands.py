@@ -76,7 +76,7 @@ thread 0199c82c-c000-7000-8000-000000000000                            Σ 190 to
            in   again
            out  The weather in Boston is sunny with a temperature of 72 degrees.
 
-6 runs · 190 tokens
+6 runs · 190 tokens · $0.00085
 """
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from ..errors import SpanloomError, StoreError
+from ..errors import SettingsError, SpanloomError, StoreError
+from ..prices import Prices
 from ..settings import Settings, from_env
 from ..shipping import dead_letters
 from ..shipping.inspection import root_of
-from ..store import Reader
+from ..store import PRICES_FILE, Reader
 from . import place, words
 
 _CONNECT_SECONDS = 3.0
@@ -180,6 +181,16 @@ def _size_bytes(path: Path) -> int:
         return 0
 
 
+def _prices(store: Path) -> Finding:
+    own = store.with_name(PRICES_FILE)
+    try:
+        prices = Prices.with_overrides(own)
+    except SettingsError as error:
+        return Finding("prices", str(error), "wrong")
+    text = f"{len(prices.models)} models, bundled {prices.date}"
+    return Finding("prices", f"{text}; some from {own}" if own.exists() else f"{text}; {own} would override them")
+
+
 def _store() -> Iterator[Finding]:
     try:
         path = place.store_path()
@@ -203,6 +214,7 @@ def _store() -> Iterator[Finding]:
         f"actions and outcomes; {(stats.size_bytes + stats.wal_bytes) / 1e6:.1f} MB\n"
         + (f"search index behind by {stats.search_lag:,} runs" if stats.search == "fts5" else "no search index"),
     )
+    yield _prices(path)
     for aside in stats.quarantined:
         yield Finding("store", f"a corrupt store was set aside: {aside}", "wrong")
     for loss in losses:

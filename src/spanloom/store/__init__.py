@@ -45,10 +45,11 @@ from .values import (
     UsageRow,
     UsageSum,
 )
-from .writer import Store
+from .writer import PRICES_FILE, Store
 
 __all__ = [
     "DEFAULT_PROJECT",
+    "PRICES_FILE",
     "Content",
     "Count",
     "FeedbackEntry",

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from ..prices import Prices
 from ..records import AnyRecord, Feedback, LossReport, UsageEvent, encode
 from . import sql
 from .columns import COLUMNS, load, store
@@ -113,12 +114,14 @@ class Application:
     """The state of one transaction. ``projects`` maps names to ids that are committed; new ones come in ``made``."""
 
     def __init__(
-        self, connection: sqlite3.Connection, projects: dict[str, int], made: dict[str, int], received_us: int
-    ) -> None:
+        self, connection: sqlite3.Connection, projects: dict[str, int], made: dict[str, int], received_us: int,
+        prices: Prices | None = None,
+    ) -> None:  # fmt: skip
         self.connection = connection
         self.projects = projects
         self.projects_made = made
         self.received_us = received_us
+        self.prices = prices
         self._runs: dict[tuple[int, str], _RunRow] = {}
         self._feedback_for: set[tuple[int, str | None, str | None]] = set()
         self._last_seq: int | None = None
@@ -156,7 +159,7 @@ class Application:
         touched = [row for row in self._runs.values() if row.touched]
         inserts, updates = [], []
         for row in touched:
-            values = store(row.claims)
+            values = store(row.claims, self.prices)
             if row.known:
                 updates.append((self.received_us, *values, row.seq))
             else:

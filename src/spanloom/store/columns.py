@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from ..prices import Prices
 from .merge import Claim, Claims
 from .values import Run, Tokens
 
@@ -31,8 +32,9 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _tags_decoder = msgspec.json.Decoder(list[str])
 
 
-def store(claims: Claims) -> list[Any]:
-    """The values of COLUMNS."""
+def store(claims: Claims, prices: Prices | None = None) -> list[Any]:
+    """The values of COLUMNS. The cost of a model call that nobody reported is what ``prices`` say of its tokens; it is
+    no claim: `load` does not give it back, and it is worked out anew whenever the run is touched."""
     letter_of: dict[tuple[int, int], str] = {}
     letters = []
     row: list[Any] = []
@@ -40,7 +42,7 @@ def store(claims: Claims) -> list[Any]:
         claim = claims.get(field)
         if claim is None:
             letters.append(".")
-            row.append(None)
+            row.append(_cost(claims, prices) if field == "cost" and prices is not None else None)
             continue
         pair = claim[:2]
         letter = letter_of.get(pair)
@@ -54,6 +56,19 @@ def store(claims: Claims) -> list[Any]:
     row.append(_duration_us(claims))
     row.append(f"{pairs}|{''.join(letters)}")
     return row
+
+
+def _cost(claims: Claims, prices: Prices) -> float | None:
+    def said(field: str) -> Any:
+        claim = claims.get(field)
+        return None if claim is None else claim[2]
+
+    if said("type") not in ("llm", "embed"):
+        return None  # an agent's tokens are its calls' tokens
+    return prices.cost(
+        said("model") or said("name"), prompt=said("prompt_tokens"), completion=said("completion_tokens"),
+        cached=said("cached_tokens"),
+    )  # fmt: skip
 
 
 def load(row: Row) -> Claims:

@@ -28,7 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from ..errors import StoreError
+from ..errors import SettingsError, StoreError
+from ..prices import Prices
 from . import prune, search
 from .apply import Application, Prepared, prepare
 from .connection import (
@@ -45,6 +46,9 @@ from .values import Incoming, Pruned, Retention, Stored
 _MOST_EVENTS = 2000  # in one transaction: about 40 ms of the file's lock
 _PRUNE_EVERY_SECONDS = 60.0
 _GIVE_WAY_SECONDS = 0.02  # to writers: a lock that is taken again at once is never theirs
+
+PRICES_FILE = "prices.json"
+"""The name of a file beside the store whose prices are used before the bundled ones (see `prices`)."""
 
 _log = logging.getLogger("spanloom")
 _T = TypeVar("_T")
@@ -87,6 +91,7 @@ class Store:
         self._background = background
         # Received times follow the clock as it stood at opening, so that no later step of it can age what is here.
         self._clock_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self._prices: Prices | None = None
         self._closed = False
         self._forget()
         _stores.add(self)
@@ -178,7 +183,7 @@ class Store:
         made: dict[str, int] = {}
 
         def store_all(connection: sqlite3.Connection) -> list[list[Stored]]:
-            work = Application(connection, self._projects, made, self._now_us())
+            work = Application(connection, self._projects, made, self._now_us(), self._priced())
             answers = [[work.take(item) for item in items] for items in batches]
             work.finish()
             return answers
@@ -186,6 +191,15 @@ class Store:
         answers = self._in_transaction(store_all, deadline - time.monotonic())
         self._projects.update(made)  # only now are they sure to exist
         return answers
+
+    def _priced(self) -> Prices:
+        if self._prices is None:
+            try:
+                self._prices = Prices.with_overrides(self.path.with_name(PRICES_FILE))
+            except SettingsError as error:
+                _log.warning("%s; the prices that come with Spanloom are used", error)
+                self._prices = Prices.bundled()
+        return self._prices
 
     def _ready(self) -> sqlite3.Connection:
         """The connection to the file that is at the path now."""
