@@ -10,14 +10,18 @@ import pytest
 import spanloom
 
 NAMES = [
+    "Atlas",
     "Collector",
     "Health",
     "Local",
+    "Lumen",
     "Lunary",
     "Run",
     "SettingsError",
     "SpanloomError",
     "UsageError",
+    "Valmi",
+    "Vluna",
     "action",
     "agent",
     "carry",

@@ -37,6 +37,10 @@ _HOMES = {
     "health": "pipeline",
     "Lunary": "shipping.destinations",
     "Collector": "shipping.destinations",
+    "Vluna": "shipping.usage_destinations",
+    "Valmi": "shipping.usage_destinations",
+    "Atlas": "shipping.usage_destinations",
+    "Lumen": "shipping.usage_destinations",
     "Local": "pipeline.local",
     "Health": "shipping.ledger",
     "SpanloomError": "errors",
@@ -59,16 +63,21 @@ if TYPE_CHECKING:
     from .recording.usage import action, outcome
     from .shipping.destinations import Collector, Lunary
     from .shipping.ledger import Health
+    from .shipping.usage_destinations import Atlas, Lumen, Valmi, Vluna
 
 __all__ = [
+    "Atlas",
     "Collector",
     "Health",
     "Local",
+    "Lumen",
     "Lunary",
     "Run",
     "SettingsError",
     "SpanloomError",
     "UsageError",
+    "Valmi",
+    "Vluna",
     "action",
     "agent",
     "carry",

@@ -47,7 +47,8 @@ class DeliveryError(SpanloomError):
 
     ``pause``: repeating it is pointless until a person has changed something (a wrong key, a certificate).
     ``retry_after_seconds``: the wait that the endpoint asked for, or None. ``answered``: the endpoint spoke, so that
-    nothing of the batch is in doubt; without an answer it may have been stored.
+    nothing of the batch is in doubt; without an answer it may have been stored. ``in_doubt`` narrows that to some
+    places of the batch (none, when no byte was sent); None means all of them.
     """
 
     def __init__(
@@ -58,12 +59,14 @@ class DeliveryError(SpanloomError):
         pause: bool = False,
         retry_after_seconds: float | None = None,
         answered: bool = False,
+        in_doubt: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.pause = pause
         self.retry_after_seconds = retry_after_seconds
         self.answered = answered
+        self.in_doubt = in_doubt
 
 
 class StoreError(DeliveryError):

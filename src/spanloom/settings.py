@@ -27,9 +27,40 @@ DESTINATION_VARIABLES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "collector": {"url": ("SPANLOOM_COLLECTOR_URL",), "key": ("SPANLOOM_COLLECTOR_KEY",)},
     "local": {"path": ("SPANLOOM_LOCAL_PATH",)},
+    "vluna": {
+        "realm_id": ("SPANLOOM_VLUNA_REALM_ID", "VLUNA_REALM_ID"),
+        "key_id": ("SPANLOOM_VLUNA_KEY_ID", "VLUNA_SERVICE_KEY_ID"),
+        "secret": ("SPANLOOM_VLUNA_SECRET", "VLUNA_SERVICE_KEY_SECRET"),
+        "url": ("SPANLOOM_VLUNA_URL", "VLUNA_SERVICE_BASE_URL"),
+        "meter": ("SPANLOOM_VLUNA_METER",),
+    },
+    "valmi": {
+        "api_key": ("SPANLOOM_VALMI_API_KEY", "VALMI_API_KEY"),
+        "agent_key": ("SPANLOOM_VALMI_AGENT_KEY", "VALMI_AGENT_KEY"),
+        "url": ("SPANLOOM_VALMI_URL",),
+        "meter": ("SPANLOOM_VALMI_METER",),
+    },
+    "atlas": {
+        "api_key": ("SPANLOOM_ATLAS_API_KEY", "ATLAS_API_KEY"),
+        "url": ("SPANLOOM_ATLAS_URL",),
+        "meter": ("SPANLOOM_ATLAS_METER",),
+    },
+    "lumen": {
+        "api_key": ("SPANLOOM_LUMEN_API_KEY", "LUMEN_API_KEY"),
+        "url": ("SPANLOOM_LUMEN_URL", "LUMEN_API_URL"),
+        "meter": ("SPANLOOM_LUMEN_METER",),
+    },
 }
 # A destination is meant when this one of its arguments is set; the others need SPANLOOM_DESTINATIONS to name them.
-_TELLING_ARGUMENT = {"lunary": "public_key", "collector": "url", "local": "path"}
+_TELLING_ARGUMENT = {
+    "lunary": "public_key",
+    "collector": "url",
+    "local": "path",
+    "vluna": "secret",
+    "valmi": "api_key",
+    "atlas": "api_key",
+    "lumen": "api_key",
+}
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,14 @@ class Verdict:
     """What a destination said of one record.
 
     ``delivered``: stored there (``duplicate`` when it already was). ``rejected``: it will never be taken, for
-    ``reason``. ``retry``: not now. ``split``: the batch was refused whole; send its halves.
+    ``reason``. ``retry``: not now. ``split``: the batch was refused whole; send its halves. ``doubtful``: it is to be
+    sent again because no answer came, and may be stored all the same.
     """
 
     kind: Literal["delivered", "rejected", "retry", "split"]
     reason: str = ""
     duplicate: bool = False
+    doubtful: bool = False
 
 
 DELIVERED = Verdict("delivered")

@@ -15,6 +15,7 @@ from ..recording.lineage import Remote, remote_parent
 from ..recording.recorder import Recorder, Sink
 from ..redaction import Redactor
 from ..settings import Settings
+from .naming import usage_rules
 
 
 def make(
@@ -39,6 +40,7 @@ def make(
         service=settings.service,
         origin=_origin(settings.traceparent),
         run_url=run_url,
+        usage_refusal=usage_rules(settings.destinations or ()) if settings.strict else None,
     )
 
 

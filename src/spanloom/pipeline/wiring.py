@@ -17,17 +17,16 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..native import allocate_rlock, sleep, start_thread
-from ..settings import NamedDestination, Settings
+from ..settings import Settings
 from ..shipping.destination import Destination
-from ..shipping.destinations import Collector, Lunary
 from ..shipping.forks import renew_after_fork
 from ..shipping.journal import Journal
 from ..shipping.ledger import Count, Health
 from ..shipping.shipper import Shipper
+from . import naming
 from .local import Local
 
 _UNDECIDED_SECONDS = 5.0
-_BY_NAME: dict[str, Any] = {"lunary": Lunary, "collector": Collector, "local": Local}
 
 _log = logging.getLogger("spanloom")
 
@@ -183,10 +182,10 @@ class Wiring:
         built: dict[str, Destination] = {}
         for item in named:
             try:
-                chosen = _of_environment(item) if isinstance(item, NamedDestination) else item
+                chosen = naming.made(item)
                 if not callable(getattr(chosen, "build", None)):
                     raise SettingsError(
-                        f"{type(chosen).__name__} in destinations is no destination: use one of {', '.join(_CLASSES)}"
+                        f"{type(chosen).__name__} in destinations is no destination: use one of {', '.join(naming.CLASS_NAMES)}"
                     )
                 destination = chosen.build()
                 self.problems += chosen.problems
@@ -209,17 +208,3 @@ class _Starter:
     def ring(self) -> None:
         """A record has come."""
         self._shipper.ensure_running()
-
-
-_CLASSES = tuple(sorted(made.__name__ for made in _BY_NAME.values()))
-
-
-def _of_environment(named: NamedDestination) -> Any:
-    try:
-        return _BY_NAME[named.name](**named.arguments)
-    except TypeError:
-        needed = "public_key" if named.name == "lunary" else "url"
-        raise SettingsError(
-            f"SPANLOOM_DESTINATIONS names {named.name!r}, but nothing gives its {needed}: "
-            f"set SPANLOOM_{named.name.upper()}_{needed.upper()}"
-        ) from None

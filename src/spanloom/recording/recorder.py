@@ -46,13 +46,14 @@ class Recorder:
 
     ``sample`` is the share of traces (0 to 1) that are recorded with content; the others keep their end records for
     metering. ``origin`` is asked for a parent elsewhere (the host's trace, ``TRACEPARENT``) whenever a run opens
-    outside any other; ``run_url`` gives the address at which a run can be looked at. ``clock`` may have a
+    outside any other; ``run_url`` gives the address at which a run can be looked at; ``usage_refusal`` says why an
+    action or outcome would be refused where it is to go (asked when ``strict``). ``clock`` may have a
     ``monotonic_ns`` method of its own, for tests.
     """
 
     __slots__ = (
         "append", "capture_content", "clock", "enabled", "encoder", "ids", "monotonic_ns", "origin",
-        "propagate_threads", "run_url", "sample", "service", "sink", "strict",
+        "propagate_threads", "run_url", "sample", "service", "sink", "strict", "usage_refusal",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +71,7 @@ class Recorder:
         service: str | None = None,
         origin: Callable[[], Remote | None] | None = None,
         run_url: Callable[[str], str | None] | None = None,
+        usage_refusal: Callable[[bytes], str | None] | None = None,
     ) -> None:
         self.sink = sink
         self.append = sink.append
@@ -84,6 +86,7 @@ class Recorder:
         self.service = service
         self.origin = origin
         self.run_url = run_url
+        self.usage_refusal = usage_refusal
         self.monotonic_ns: Callable[[], int] = getattr(self.clock, "monotonic_ns", time.monotonic_ns)
 
 

@@ -85,7 +85,10 @@ def _write(kind: str, given: Mapping[str, Any]) -> str:
                 _wrong(kind, given, name, "a mapping, such as {'model': 'gpt-4o'}")
             members.append(f'"{name}":{object_of(members_of(recorder, value, name))}')
     at = iso(_moment_ns(kind, given, now_ns))
-    recorder.append(f'{{"event":"{kind}","eventId":"{event_id}","timestamp":"{at}",{",".join(members)}}}'.encode())
+    payload = f'{{"event":"{kind}","eventId":"{event_id}","timestamp":"{at}",{",".join(members)}}}'.encode()
+    if recorder.strict and recorder.usage_refusal is not None and (wrong := recorder.usage_refusal(payload)):
+        raise UsageError(f"{kind}({shown(given['name'])}): {wrong}")
+    recorder.append(payload)
     return idempotency_key
 
 

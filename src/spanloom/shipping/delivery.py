@@ -30,7 +30,7 @@ from .. import clock
 from ..errors import DeliveryError
 from ..records import LossReport, encode
 from ..wire import Verdict
-from .destination import NOT_KEPT, Destination
+from .destination import NEVER_SENT, NOT_KEPT, Destination
 from .hand import Hand, Item
 from .ledger import Ledger
 from .retry import Pacing
@@ -39,7 +39,6 @@ _PATIENCE = 5
 _OWN_TURNS = 3
 _REFUSALS_IN_A_ROW = 10
 """So many records refused one by one, none accepted between them: then it is the endpoint, not the records."""
-_NEVER_SENT = frozenset({"refused", "dns", "tls", "proxy", "unsendable"})
 
 
 class Delivery:
@@ -168,10 +167,11 @@ class Delivery:
         """The batch as a whole met no answer, or one that speaks for all of it."""
         if error.answered:
             self.answers += 1
-        doubtful = not error.answered and error.reason not in _NEVER_SENT
-        for item in batch:
+        doubtful = not error.answered and error.reason not in NEVER_SENT
+        for place, item in enumerate(batch):
             item.failed(error.reason, self.passes, alone=len(batch) == 1)
-            if doubtful and item.doubtful_since is None:
+            sent = error.in_doubt is None or place in error.in_doubt
+            if doubtful and sent and item.doubtful_since is None:
                 item.doubtful_since = time.time()
         self.pacing.failed(time.monotonic(), retry_after=error.retry_after_seconds, pause=error.pause)
         self.ledger.last_error = str(error)
@@ -227,6 +227,8 @@ class Delivery:
         """The endpoint took some and wants others later: those wait, in their order, for a moment."""
         for item, verdict in put_off:
             item.failed(verdict.reason, self.passes, alone=alone)
+            if verdict.doubtful and item.doubtful_since is None:
+                item.doubtful_since = time.time()
             if item.failures >= _PATIENCE and self._others_pass(item):
                 self._bury(hand, item, verdict.reason)
         if put_off and hand.items:

@@ -17,6 +17,9 @@ NOT_KEPT = frozenset({"not_carried", "key_unsupported", "unreadable"})
 """Reasons of a ``rejected`` verdict that our own side gives before anything is sent: the record has no place there,
 so a dead letter would be of no use, and it is only counted. What an endpoint refuses is kept as a dead letter."""
 
+NEVER_SENT = frozenset({"refused", "dns", "tls", "proxy", "unsendable"})
+"""Reasons of a `DeliveryError` that say that not a byte of the request can have been read."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:

@@ -8,7 +8,7 @@ nothing of the batch was answered. Must never: keep a key where a repr, a log or
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,20 +18,23 @@ from msgspec import UNSET, Raw
 from ..errors import DeliveryError, WireError
 from ..records import Chat, RunEnd, RunPoint, RunStart, decode, encode
 from ..wire import DUPLICATE, Call, Response, Verdict
-from .destination import BatchPolicy
-from .retry import reaction_to, retry_after_seconds
+from .destination import NEVER_SENT, BatchPolicy
+from .retry import Reaction, reaction_to, retry_after_seconds
 from .transport import Transport
 
 _UNREADABLE = Verdict("rejected", "unreadable")
+_NOT_CARRIED = Verdict("rejected", "not_carried")
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """A batch in a wire format: ``calls`` to be sent in order, and the verdicts (by place in the batch) on records
-    that are in no call."""
+    that are in no call. ``twins``: records that say the same as another of the batch (both by place), which alone is
+    sent and whose verdict they share."""
 
     calls: list[Call]
     settled: dict[int, Verdict] = field(default_factory=dict)
+    twins: dict[int, int] = field(default_factory=dict)
 
 
 class Format(Protocol):
@@ -61,7 +64,9 @@ class HttpDestination:
         wire_format: Format,
         transport: Transport,
         wall_seconds: Callable[[], float] = time.time,
+        reactions: Mapping[int, Reaction] | None = None,
     ) -> None:
+        """``reactions``: what a status asks for at this vendor, where that is not what `reaction_to` says."""
         self.name = name
         self.dest_id = dest_id
         self.policy = policy
@@ -69,6 +74,7 @@ class HttpDestination:
         self._format = wire_format
         self._transport = transport
         self._wall_seconds = wall_seconds
+        self._reactions = dict(reactions or {})
         self._compression = "untried"  # then "works" or "refused"
         self._written: tuple[list[bytes], Written] | None = None
 
@@ -102,13 +108,18 @@ class HttpDestination:
             try:
                 answers = self._answers(call, deadline)
             except DeliveryError as error:
+                in_doubt = _in_doubt(call, error)
                 if number == 0:
+                    error.in_doubt = in_doubt
                     raise
-                self._leave(written.calls[number:], error.reason, verdicts)
+                self._leave(written.calls[number:], error.reason, in_doubt, verdicts)
                 break
             for index, verdict in zip(call.indexes, answers, strict=True):
                 verdicts[index] = _worse(verdicts.get(index), verdict)
-        return [verdicts.get(index, Verdict("rejected", "not_carried")) for index in range(len(payloads))]
+        for index, first in written.twins.items():
+            shared = verdicts.get(first, _NOT_CARRIED)
+            verdicts[index] = DUPLICATE if shared.kind == "delivered" else shared
+        return [verdicts.get(index, _NOT_CARRIED) for index in range(len(payloads))]
 
     def _write(self, payloads: list[bytes], verdicts: dict[int, Verdict]) -> Written:
         """The requests of a batch, the same objects again when the same batch is tried again."""
@@ -129,20 +140,21 @@ class HttpDestination:
         written = self._format.write([payloads[index] for index in places])
         calls = [Call(call.request, tuple(places[index] for index in call.indexes)) for call in written.calls]
         settled = {places[index]: verdict for index, verdict in written.settled.items()}
-        return Written(calls, {**settled, **verdicts})
+        twins = {places[index]: places[first] for index, first in written.twins.items()}
+        return Written(calls, {**settled, **verdicts}, twins)
 
     @staticmethod
-    def _leave(calls: Sequence[Call], reason: str, verdicts: dict[int, Verdict]) -> None:
+    def _leave(calls: Sequence[Call], reason: str, in_doubt: tuple[int, ...], verdicts: dict[int, Verdict]) -> None:
         """What was not sent is to be sent again; a record that was half sent is sent again whole."""
         for call in calls:
             for index in call.indexes:
-                verdicts[index] = Verdict("retry", reason)
+                verdicts[index] = Verdict("retry", reason, doubtful=index in in_doubt)
 
     def _answers(self, call: Call, deadline: float) -> list[Verdict]:
         """Send one call; the verdicts of its records, or DeliveryError when its status speaks for all of them."""
         response = self._exchange(call, deadline)
         status = response.status
-        reaction = reaction_to(status)
+        reaction = self._reactions.get(status) or reaction_to(status)
         if reaction in ("answered", "split"):
             verdicts = self._format.read(call, response)
             if len(verdicts) == len(call.indexes):
@@ -186,6 +198,13 @@ _CURES = {
     405: ": it takes no records; check url",
     410: ": it is gone; check url",
 }
+
+
+def _in_doubt(call: Call, error: DeliveryError) -> tuple[int, ...]:
+    """The places of a call's records when they may be stored although no answer came."""
+    if error.answered or error.reason in NEVER_SENT or error.in_doubt == ():
+        return ()
+    return call.indexes
 
 
 def _readable(payload: bytes) -> bool:

@@ -24,11 +24,12 @@ import sys
 import time
 import weakref
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ..errors import DeliveryError
 from ..wire import Request, Response
@@ -55,11 +56,28 @@ class Timeouts:
     pool: float = 1.0
 
 
+Sign = Callable[[Request, str], Mapping[str, str]]
+"""Headers for one attempt at a request, from the request and its whole path on the server."""
+
+
 class Transport:
     """Sends requests to one base URL, one at a time, on a connection of its own that it keeps alive."""
 
-    def __init__(self, base_url: str, *, headers: Mapping[str, str], timeouts: Timeouts, compress: bool = True) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str],
+        timeouts: Timeouts,
+        compress: bool = True,
+        keep_alive: bool = True,
+        sign: Sign | None = None,
+    ) -> None:
+        """``keep_alive`` False: a connection for each request, so that none is ever repeated on a new one by itself.
+        ``sign`` gives the headers that authorize one attempt; it is asked again for every attempt."""
         self.base_url = base_url.rstrip("/")
+        self.keep_alive = keep_alive
+        self._sign = sign
         self.timeouts = timeouts
         self.compress = compress
         self._headers = dict(headers)
@@ -73,7 +91,7 @@ class Transport:
     def prepare(self) -> None:
         """Import httpx and build the client: 90 to 160 ms the first time, nothing after."""
         if self._client is None:
-            self._client = _client(self._headers, self.timeouts, self._clock)
+            self._client = _client(self._headers, self.timeouts, self._clock, keep_alive=self.keep_alive)
 
     def send(self, request: Request, deadline: float, *, compress: bool = True) -> Response:
         """The answer to one request, of any status. ``deadline`` is in monotonic seconds.
@@ -116,6 +134,8 @@ class Transport:
         if compress and self.compress and len(body) >= _GZIP_FROM_BYTES:
             body = self._compressed(body)
             headers["content-encoding"] = "gzip"
+        if self._sign is not None:
+            headers.update(self._sign(request, urlsplit(self.base_url).path + request.path))
         try:
             self.prepare()
             assert self._client is not None
@@ -124,6 +144,9 @@ class Transport:
                 return _read(answer, deadline)
         except DeliveryError:
             raise
+        except (httpx.ConnectTimeout, httpx.PoolTimeout):
+            message = f"{self.base_url} did not answer in time"
+            raise DeliveryError(message, reason="timeout", in_doubt=()) from None
         except httpx.TimeoutException:
             raise DeliveryError(f"{self.base_url} did not answer in time", reason="timeout") from None
         except httpx.ConnectError as error:
@@ -165,7 +188,7 @@ class _Deadline:
         return time.monotonic() >= self.at
 
 
-def _client(headers: Mapping[str, str], timeouts: Timeouts, clock: _Deadline) -> httpx.Client:
+def _client(headers: Mapping[str, str], timeouts: Timeouts, clock: _Deadline, *, keep_alive: bool) -> httpx.Client:
     import_unseen("httpx")
     import httpx
 
@@ -178,7 +201,7 @@ def _client(headers: Mapping[str, str], timeouts: Timeouts, clock: _Deadline) ->
             timeout=httpx.Timeout(
                 connect=timeouts.connect, read=timeouts.read, write=timeouts.write, pool=timeouts.pool
             ),
-            limits=httpx.Limits(max_connections=2, max_keepalive_connections=1, keepalive_expiry=30.0),
+            limits=httpx.Limits(max_connections=2, max_keepalive_connections=int(keep_alive), keepalive_expiry=30.0),
         )
     except (ValueError, TypeError, ImportError, OSError, httpx.InvalidURL) as error:
         message = (
