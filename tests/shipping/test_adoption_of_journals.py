@@ -104,11 +104,11 @@ def pass_by(numbers):
     drain(lane); journal.sync(10); journal.retire()
 journal.append(start(0))
 pass_by(range(1, 300))
-assert "run-0" in note()
+assert "run-0\\"" in note()
 journal.append(end(0))
 journal.sync(10)
 pass_by(range(300, 600))
-assert note() == "[]", note()
+assert "run-0\\"" not in note(), note()  # a run may lie across two segments, but not this one
 os.kill(os.getpid(), signal.SIGKILL)
 """
     run(body, tmp_path, code=-9)

@@ -41,11 +41,9 @@ def made(named: Any) -> Any:
     try:
         return class_of(named.name)(**named.arguments)
     except TypeError:
-        missing = [name for name in DESTINATION_VARIABLES[named.name] if name not in named.arguments]
-        needed = next(iter(missing), "url")
-        variable = DESTINATION_VARIABLES[named.name].get(needed, (f"SPANLOOM_{named.name.upper()}_{needed.upper()}",))[
-            0
-        ]
+        variables = DESTINATION_VARIABLES[named.name]
+        needed = next((name for name in variables if name not in named.arguments), next(iter(variables)))
+        variable = variables[needed][0]
         raise SettingsError(
             f"SPANLOOM_DESTINATIONS names {named.name!r}, but nothing gives its {needed}: set {variable}"
         ) from None

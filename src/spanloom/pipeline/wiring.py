@@ -184,8 +184,9 @@ class Wiring:
             try:
                 chosen = naming.made(item)
                 if not callable(getattr(chosen, "build", None)):
+                    known = ", ".join(naming.CLASS_NAMES)
                     raise SettingsError(
-                        f"{type(chosen).__name__} in destinations is no destination: use one of {', '.join(naming.CLASS_NAMES)}"
+                        f"{type(chosen).__name__} in destinations is no destination: use one of {known}"
                     )
                 destination = chosen.build()
                 self.problems += chosen.problems
