@@ -51,15 +51,21 @@ def available(connection: sqlite3.Connection) -> bool:
     return True
 
 
-def index_step(connection: sqlite3.Connection) -> int:
-    """Index some runs inside the caller's transaction; returns how many are still stale."""
-    for run in connection.execute(_Q["stale_runs"], (_STEP_RUNS,)).fetchall():
+def index_step(connection: sqlite3.Connection) -> bool:
+    """Index some runs inside the caller's transaction; returns whether there may be more."""
+    runs = connection.execute(_Q["stale_runs"], (_STEP_RUNS,)).fetchall()
+    for run in runs:
         payloads = [row["payload"] for row in connection.execute(_Q["run_payloads"], (run["seq"],))]
         said = [text for text in (run["name"], run["error_type"], run["error_message"]) if text]
         body = text_of(said, payloads)
         connection.execute(_Q["forget_text"], (run["seq"],))
         connection.execute(_Q["add_text"], (run["seq"], body))
         connection.execute(_Q["fresh"], (run["seq"],))
+    return len(runs) == _STEP_RUNS
+
+
+def lag(connection: sqlite3.Connection) -> int:
+    """How many runs are stale; takes as long as there are many."""
     return int(connection.execute(_Q["lag"]).fetchone()[0])
 
 

@@ -30,7 +30,7 @@ from typing import Literal, TypeVar
 
 from ..errors import SettingsError, StoreError
 from ..prices import Prices
-from . import prune, search
+from . import prune, search, sweeping
 from .apply import Application, Prepared, prepare
 from .connection import (
     identity,
@@ -45,6 +45,8 @@ from .values import Incoming, Pruned, Retention, Stored
 
 _MOST_EVENTS = 2000  # in one transaction: about 40 ms of the file's lock
 _PRUNE_EVERY_SECONDS = 60.0
+_SWEEP_BYTES = 8 << 20  # of records: a log of about 25 MB
+_LONGEST_LOG_PAGES = 16_000  # 128 MB: then a commit carries it after all, should the thread not come to it
 _GIVE_WAY_SECONDS = 0.02  # to writers: a lock that is taken again at once is never theirs
 
 PRICES_FILE = "prices.json"
@@ -104,6 +106,8 @@ class Store:
         self._identity: tuple[int, int] | None = None
         self._projects: dict[str, int] = {}
         self._searchable = False
+        self._durable = True
+        self._unswept_bytes = 0
         self._next_prune = time.monotonic() + _PRUNE_EVERY_SECONDS
         self._work = threading.Event()
         self._thread: threading.Thread | None = None
@@ -190,6 +194,7 @@ class Store:
 
         answers = self._in_transaction(store_all, deadline - time.monotonic())
         self._projects.update(made)  # only now are they sure to exist
+        self._unswept_bytes += sum(len(item.payload) for items in batches for item in items)
         return answers
 
     def _priced(self) -> Prices:
@@ -209,9 +214,11 @@ class Store:
             return self._connection
         self._close_connection()
         connection = self._open_or_quarantine()
-        self._connection, self._identity, self._projects = connection, identity(self.path), {}
+        self._connection, self._identity, self._projects, self._durable = connection, identity(self.path), {}, True
         with translated(self.path):
             self._searchable = retry_busy(lambda: search.prepare(connection), self._busy_seconds)
+            if self._background:
+                connection.execute(f"pragma wal_autocheckpoint = {_LONGEST_LOG_PAGES}")
         return connection
 
     def _open_or_quarantine(self) -> sqlite3.Connection:
@@ -264,7 +271,9 @@ class Store:
             self._work.wait(_PRUNE_EVERY_SECONDS if self.retention else None)
             self._work.clear()
             try:
-                while not self._closed and self.index_pending(0.0):  # one step
+                self._sweep_if_due()
+                while not self._closed and self._index_step():
+                    self._sweep_if_due()
                     time.sleep(_GIVE_WAY_SECONDS if self._waiting else 0.001)
                 if self.retention is not None and time.monotonic() >= self._next_prune:
                     self._next_prune = time.monotonic() + _PRUNE_EVERY_SECONDS
@@ -275,23 +284,34 @@ class Store:
                 _log.warning("the store's search index and pruning wait: %s", error)
                 time.sleep(1.0)
 
+    def _sweep_if_due(self) -> None:
+        if self._unswept_bytes < _SWEEP_BYTES:
+            return
+        self._unswept_bytes = 0
+        try:
+            sweeping.carry(self.path)
+            with self._lock:
+                sweeping.finish(self._ready())
+        except sqlite3.Error as error:  # it stays in the log, and a commit carries it in the end
+            _log.debug("the log of %s was not carried into it: %s", self.path, error)
+
     def index_pending(self, seconds: float = 10.0) -> int:
         """Fill the search index for at most about this long; returns how many runs are still to be done.
 
         0 as well when this SQLite has no FTS5. Raises StoreError.
         """
         deadline = time.monotonic() + seconds
-        left = 1
-        while left:
-            with self._lock, translated(self.path):
-                self._ready()
-                if not self._searchable:
-                    return 0
-                left = self._in_transaction(search.index_step, self._busy_seconds)
-            if time.monotonic() >= deadline:
-                break
+        while self._index_step() and time.monotonic() < deadline:
             time.sleep(0)  # let a waiting writer have the lock
-        return left
+        with self._lock, translated(self.path):
+            connection = self._ready()
+            return search.lag(connection) if self._searchable else 0
+
+    def _index_step(self) -> bool:
+        """Whether there may be more to index."""
+        with self._lock, translated(self.path):
+            self._ready()
+            return self._searchable and self._in_transaction(search.index_step, self._busy_seconds, durable=False)
 
     def prune(self, retention: Retention | None = None) -> Pruned:
         """Remove what ``retention`` (or the store's own) does not keep, in small steps. Raises StoreError."""
@@ -311,12 +331,18 @@ class Store:
             self._ready()
             now_us, searchable = self._now_us(), self._searchable
             step = self._in_transaction(
-                lambda connection: prune.step(connection, keep, now_us, searchable), self._busy_seconds
+                lambda connection: prune.step(connection, keep, now_us, searchable), self._busy_seconds, durable=False
             )
             return step, retry_busy(lambda: prune.give_back(self._ready()), self._busy_seconds)
 
-    def _in_transaction(self, action: Callable[[sqlite3.Connection], _T], patience_seconds: float) -> _T:
+    def _in_transaction(
+        self, action: Callable[[sqlite3.Connection], _T], patience_seconds: float, *, durable: bool = True
+    ) -> _T:
+        """``durable=False`` is for what can be done again: the next commit's fsync takes it along, in order."""
         connection = self._ready()
+        if durable != self._durable:
+            connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
+            self._durable = durable
         retry_busy(lambda: connection.execute("begin immediate"), patience_seconds)
         try:
             result = action(connection)
