@@ -29,6 +29,9 @@ select runs.* from below join runs on runs.project = :project and runs.run_id = 
 -- name: of_trace
 select * from runs where project = ? and root_id = ? order by seq limit ?;
 
+-- name: count_of_trace
+select count(*) from runs where project = ? and root_id = ?;
+
 -- name: count_children
 select count(*) from runs where project = ? and parent_id = ?;
 

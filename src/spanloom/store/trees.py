@@ -95,6 +95,9 @@ class Planter:
 
     def _strays(self, root_id: str, known: dict[str, Run]) -> list[Run]:
         """Runs of the trace that hang below nothing, because their parents have not arrived."""
+        there = self.connection.execute(_Q["count_of_trace"], (self.project_id, root_id)).fetchone()[0]
+        if there <= sum(run.root_id == root_id for run in known.values()):
+            return []  # answered by the index alone: nobody is missing
         room = max(0, self.max_runs - len(known))
         rows = self.connection.execute(_Q["of_trace"], (self.project_id, root_id, self.max_runs)).fetchall()
         return [run_of(row, self.project) for row in rows if row["run_id"] not in known][:room]

@@ -58,7 +58,9 @@ def page(tree: Tree) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             f"<title>{name}</title><style>{_STYLE}</style></head>\n<body><main>\n",
             _head(top, runs, [node for _, node in nodes]),
-            '<div class="runs">\n',
+            '<div class="outline">\n',
+            *_outline(nodes, runs),
+            '</div><h2>Every run</h2><div class="runs">\n',
             *_rows(nodes, runs),
             "</div>\n",
             f"<footer>{len(runs)} runs{', the first of more' if tree.truncated else ''} · made by Spanloom</footer>",
@@ -91,7 +93,7 @@ def _head(top: Run, runs: list[Run], nodes: list[TreeNode]) -> str:
         ("Tags", ", ".join(top.tags)),
     ]
     shown = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts if value)
-    bad = " bad" if top.status in ("error", "killed") else ""
+    bad = " bad" if _failed(top) else ""
     return (
         f'<h1>{escape(_title(top))}</h1> <span class="type k-{_kind(top)}">{escape(top.type or "run")}</span> '
         f'<span class="status{bad}">{escape(top.status or "")}</span><dl class="stats">{shown}</dl>{_failure(nodes)}'
@@ -113,26 +115,51 @@ def _failure(nodes: list[TreeNode]) -> str:
     return ""
 
 
-def _rows(nodes: list[tuple[int, TreeNode]], runs: list[Run]) -> Iterator[str]:
-    starts = [run.started_us for run in runs if run.started_us is not None]
-    ends = [run.ended_us for run in runs if run.ended_us is not None]
-    begin = min(starts, default=0)
-    span = max(max(ends, default=begin) - begin, 1)
+def _outline(nodes: list[tuple[int, TreeNode]], runs: list[Run]) -> Iterator[str]:
+    """The tree with its times, at a glance."""
+    begin, span = _span(runs)
     for depth, node in nodes:
         run = node.run
-        failed = run.status in ("error", "killed")
+        failed = " failed" if _failed(run) else ""
+        yield (
+            f'<div class="row k-{_kind(run)}{failed}"><span class="name d{min(depth, 8)}"><span class="type">'
+            f"{escape(run.type or 'run')}</span> <b>{escape(_title(run))}</b></span>"
+            f'<span class="figure">{_figures(run)}</span>{_bar(run, begin, span)}</div>\n'
+        )
+
+
+def _rows(nodes: list[tuple[int, TreeNode]], runs: list[Run]) -> Iterator[str]:
+    """Every run with all that it carries."""
+    begin, span = _span(runs)
+    for depth, node in nodes:
+        run = node.run
+        failed = _failed(run)
         is_open = " open" if failed or len(nodes) <= _MOST_OPEN else ""
         model = f' <span class="figure">{escape(run.model)}</span>' if run.model and run.model != run.name else ""
         status = run.status if run.status not in ("ok", None) else ""
-        figures = " · ".join(filter(None, (_tokens(run), _duration(run.duration_us))))
         yield (
             f'<details class="run k-{_kind(run)}{" failed" if failed else ""}"{is_open}><summary>'
             f'<span class="name d{min(depth, 8)}"><span class="type">{escape(run.type or "run")}</span> '
             f"<b>{escape(_title(run))}</b>{model}"
             f' <span class="status bad">{escape(status or "")}</span></span>'
-            f'<span class="figure">{figures}</span>{_bar(run, begin, span)}</summary>'
+            f'<span class="figure">{_figures(run)}</span>{_bar(run, begin, span)}</summary>'
             f'<div class="body">{"".join(_body(run, node.content or Content()))}</div></details>\n'
         )
+
+
+def _span(runs: list[Run]) -> tuple[int, int]:
+    """When the trace began (us), and how long it took (us, at least 1)."""
+    begin = min((run.started_us for run in runs if run.started_us is not None), default=0)
+    end = max((run.ended_us for run in runs if run.ended_us is not None), default=begin)
+    return begin, max(end - begin, 1)
+
+
+def _failed(run: Run) -> bool:
+    return run.status in ("error", "killed")
+
+
+def _figures(run: Run) -> str:
+    return " · ".join(filter(None, (_tokens(run), _duration(run.duration_us))))
 
 
 def _bar(run: Run, begin: int, span: int) -> str:

@@ -28,10 +28,12 @@ function Side({ run, other }) {
 }
 
 function Lines({ one, two, label }) {
-  const rows = useMemo(() => pairs(one.split("\n"), two.split("\n")), [one, two]);
+  const rows = useMemo(() => pairs(linesOf(one), linesOf(two)), [one, two]);
   return html`<div class="panel diff" tabindex="0" role="region" aria-label=${`${label}, both runs`}><table><tbody>${rows.map(([left, right]) => html`<tr>
     <td class=${left !== right && left !== null ? "del" : ""}>${left ?? ""}</td><td class=${left !== right && right !== null ? "add" : ""}>${right ?? ""}</td></tr>`)}</tbody></table></div>`;
 }
+
+const linesOf = (said) => (said === "" ? [] : said.split("\n"));
 
 function text(value) {
   if (value === undefined || value === null) return "";

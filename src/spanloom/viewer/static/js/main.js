@@ -1,5 +1,6 @@
 // The shell: which page an address means, the bar, the keys that work everywhere.
 import { html, render, useEffect, useRef, useState } from "../vendor/preact-htm.js";
+import { useKey } from "./api.js";
 import { Delivery } from "./delivery.js";
 import { Diff } from "./diff.js";
 import { FeedbackPage } from "./feedback.js";
@@ -66,7 +67,29 @@ function App() {
       <dl>${KEYS.map(([key, does]) => html`<dt><kbd>${key}</kbd></dt><dd>${does}</dd>`)}</dl>
       <button type="button" onClick=${() => keys.current.close()}>Close</button>
     </dialog>
+    <${KeyForm} />
     <${Toast} />`;
+}
+
+// A collector with keys shows nothing without one.
+function KeyForm() {
+  const box = useRef(null);
+  useEffect(() => {
+    const needed = () => { if (!box.current.open) box.current.showModal(); };
+    addEventListener("needkey", needed);
+    return () => removeEventListener("needkey", needed);
+  }, []);
+  const submit = (event) => {
+    useKey(event.target.elements.key.value.trim());
+    location.reload();
+  };
+  return html`<dialog ref=${box} aria-label="Key">
+    <h2>This collector asks for a key</h2>
+    <p class="soft">It decides whose runs are shown, and is kept for this tab only.</p>
+    <form class="key-form" onSubmit=${(event) => { event.preventDefault(); submit(event); }}>
+      <label><span class="hidden">Key</span><input name="key" type="password" autocomplete="off" required placeholder="Key" /></label>
+      <button type="submit" class="primary">Show the runs</button>
+    </form></dialog>`;
 }
 
 function isAt(path, href) {

@@ -1,5 +1,5 @@
 // Tree and waterfall as one list of rows of equal height, of which only those in sight exist in the document.
-import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact-htm.js";
+import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact-htm.js";
 import { cost, count, duration, title } from "./format.js";
 import { bad } from "./tree.js";
 import { kind } from "./ui.js";
@@ -42,26 +42,45 @@ export function Rows({ rows, span, folded, chosen, choose, toggle, critical }) {
     event.stopPropagation();
   };
 
+  // One listener for all rows, so that a row is drawn again only when what it shows has changed.
+  const clicked = (event) => {
+    const line = event.target.closest("[data-at]");
+    const node = line && rows[Number(line.dataset.at)];
+    if (!node) return;
+    if (event.target.closest(".caret") && node.children.length) toggle(node);
+    else choose(node, true);
+  };
+
   const seen = rows.slice(range[0], range[1]);
   return html`<div class="axis" aria-hidden="true"><div class="axis-ticks">${[0, 0.25, 0.5, 0.75].map((part) => html`<span style=${{ left: `${part * 100}%` }}>${duration(Math.round((span.to - span.from) * part)) || "0"}</span>`)}</div></div>
     <div class=${`rows ${critical ? "only-critical" : ""}`} ref=${box} role="tree" tabindex="0" aria-label="Runs, with their time" onScroll=${measure} onKeyDown=${pressed}
       aria-activedescendant=${at >= range[0] && at < range[1] ? `row-${chosen.index}` : null}>
-      <div class="rows-all" role="presentation" style=${{ height: `${rows.length * HEIGHT}px` }}>
-        ${seen.map((node, offset) => html`<${Row} key=${node.index} node=${node} y=${(range[0] + offset) * HEIGHT} span=${span} shut=${folded.has(node.id)} isChosen=${node === chosen} choose=${choose} toggle=${toggle} />`)}
+      <div class="rows-all" role="presentation" onClick=${clicked} style=${{ height: `${rows.length * HEIGHT}px` }}>
+        ${seen.map((node, offset) => html`<${Row} key=${node.index} node=${node} at=${range[0] + offset} span=${span} shut=${folded.has(node.id)} isChosen=${node === chosen} />`)}
       </div>
     </div>`;
 }
 
-function Row({ node, y, span, shut, isChosen, choose, toggle }) {
+class Row extends Component {
+  shouldComponentUpdate(next) {
+    return ["node", "at", "span", "shut", "isChosen"].some((name) => next[name] !== this.props[name]);
+  }
+
+  render({ node, at, span, shut, isChosen }) {
+    return drawn(node, at, span, shut, isChosen);
+  }
+}
+
+function drawn(node, at, span, shut, isChosen) {
   const { run } = node;
   const state = bad(node) ? "is-bad" : run.status === "running" ? "is-running" : "";
   const tokens = node.tokens;
   return html`<div class=${`row k-${kind(run.type)} ${state} ${isChosen ? "chosen" : ""} ${node.critical ? "critical" : ""}`} id=${`row-${node.index}`} role="treeitem"
       aria-level=${node.depth + 1} aria-selected=${isChosen ? "true" : "false"} aria-expanded=${node.children.length ? String(!shut) : null}
-      style=${{ transform: `translateY(${y}px)` }} onClick=${() => choose(node, true)}>
+      data-at=${at} style=${{ transform: `translateY(${at * HEIGHT}px)` }}>
     <div class="row-name" style=${{ paddingLeft: `${Math.min(node.depth, 24) * 14 + 4}px` }}>
       ${node.children.length
-        ? html`<span class=${`caret ${shut ? "shut" : ""}`} onClick=${(event) => { event.stopPropagation(); toggle(node); }}></span>`
+        ? html`<span class=${`caret ${shut ? "shut" : ""}`}></span>`
         : html`<span class="caret none"></span>`}
       <span class="swatch"></span><span class="hidden">${run.type || "run"}, ${run.status || ""}:</span><span class="cut label">${title(run)}</span>
       ${run.model && run.model !== run.name && !node.marks.length && html`<span class="cut faint model">${run.model}</span>`}
