@@ -26,7 +26,7 @@ from ..recording import (  # noqa: F401
     usage,
 )
 from ..recording import recorder as recording
-from ..recording.recorder import Recorder
+from ..recording.recorder import Recorder, Sink
 from ..settings import Settings, from_env, with_arguments
 from ..shipping.ledger import Health
 from . import recorders
@@ -158,7 +158,8 @@ def _first_use() -> Recorder:
         wiring = _process.wiring
         wiring.await_records()
         enabled = wiring.settings.enabled
-        made = _process.recorder = recorders.make(wiring.settings, wiring.journal if enabled else _nowhere)
+        sink: Sink = wiring.journal if enabled else _nowhere
+        made = _process.recorder = recorders.make(wiring.settings, sink, run_url=wiring.run_url)
         recording.install(made)
         if enabled:
             wiring.decide_soon()

@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import SettingsError
 from ..native import allocate_rlock, sleep, start_thread
@@ -152,6 +153,14 @@ class Wiring:
             if destination.dest_id not in self.shippers:
                 self.shippers[destination.dest_id] = self._shipper(destination)
         self.journal.declare(wanted)
+
+    def run_url(self, run_id: str) -> str | None:
+        """Where a run can be looked at: on the pages of the first collector that it goes to; None when to none."""
+        for shipper in self.shippers.values():
+            base = getattr(shipper.destination, "pages_url", None)
+            if base is not None and run_id:
+                return f"{base.rstrip('/')}/traces/{quote(run_id, safe='')}"
+        return None
 
     def await_records(self) -> None:
         """Have every shipper's thread started by the next record; now, when some are waiting already."""

@@ -90,7 +90,9 @@ class Collector(_HoldsKey):
         url = _checked_url("Collector", self.url, keyed=key is not None, allow_insecure=self.allow_insecure)
         transport = Transport(url, headers={}, timeouts=Timeouts())
         policy = BatchPolicy(max_events=500, max_bytes=1 << 20, inline_at_exit=_needs_no_lookup(url))
-        return HttpDestination("collector", destination_id("collector", url), policy, CollectorFormat(key), transport)
+        made = HttpDestination("collector", destination_id("collector", url), policy, CollectorFormat(key), transport)
+        made.pages_url = url
+        return made
 
 
 def _checked_key(kind: str, name: str, value: Any) -> str:

@@ -75,6 +75,7 @@ class HttpDestination:
         self._transport = transport
         self._wall_seconds = wall_seconds
         self._reactions = dict(reactions or {})
+        self.pages_url: str | None = None  # where the server shows runs, when it does
         self._compression = "untried"  # then "works" or "refused"
         self._written: tuple[list[bytes], Written] | None = None
 
