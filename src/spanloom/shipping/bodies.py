@@ -3,6 +3,7 @@
     put(item) -> bool            one more record (writers only); False when there is no room
     read(sequence, at, ...)      the next records as `segment.Frame`s
     tail                         (offset, next sequence number, last item), replaced in one store
+    synced_end                   the sequence number up to which records survive a power cut (their file's name aside)
 
 Promise: a record that `tail` covers is whole, and stays readable while a reader holds the body, whatever happens to the
 segment. Only the thread that drains the journal calls ``put``; it may be interrupted anywhere by an exception (Ctrl-C)
@@ -29,7 +30,19 @@ class MappedBody:
     """A preallocated file, written through its mapping. ``limit`` is the offset that appends may not pass: half of the
     file at first, so that the writer asks for a spare in time, then all of it."""
 
-    __slots__ = ("_map", "_memory", "_words", "capacity", "checked", "first", "limit", "path", "tail")
+    __slots__ = (
+        "_map",
+        "_memory",
+        "_words",
+        "capacity",
+        "checked",
+        "doubted",
+        "first",
+        "limit",
+        "path",
+        "synced_end",
+        "tail",
+    )
 
     def __init__(self, mapping: Mapping, path: str, first: int, created_us: int) -> None:
         self._map = mapping
@@ -40,6 +53,8 @@ class MappedBody:
         self.capacity = len(mapping.memory)
         self.limit = self.capacity // 2
         self.checked = HEADER_BYTES
+        self.synced_end = first
+        self.doubted = False  # a sync failed: later ones say nothing, for the kernel may have let go of what it lost
         self.tail: Tail = (HEADER_BYTES, first, None)
         self._memory[:HEADER_BYTES] = segment.header(first, created_us)
 
@@ -100,12 +115,18 @@ class MappedBody:
 
     def synced(self) -> None:
         """Bring what was written to the disk; opened anew, for a kept descriptor could have become someone else's.
-        Raises OSError."""
+        Raises OSError, and from then on always."""
+        if self.doubted:
+            raise OSError(5, "an earlier sync failed", self.path)
+        end = self.tail[1]
         descriptor = places.open_to_read(self.path, write=True)
         try:
             if places.identity(descriptor) != self._map.identity:
                 raise FileNotFoundError(2, "another file is in the journal's place", self.path)
+            self.doubted = True
             places.sync_data(descriptor)
+            self.doubted = False
+            self.synced_end = end
         finally:
             places.close(descriptor, self._map.identity)
 
@@ -117,7 +138,9 @@ class MappedBody:
 class HeapBody:
     """Records in memory: where there is no disk, or until the keeper has written them to one."""
 
-    __slots__ = ("_payloads", "capacity", "first", "limit", "path", "spilled", "spilled_bytes", "tail")
+    __slots__ = (
+        "_doubted", "_payloads", "capacity", "first", "limit", "path", "spilled", "spilled_bytes", "synced_end", "tail",
+    )  # fmt: skip
 
     def __init__(self, first: int, capacity: int) -> None:
         self._payloads: list[bytes] = []
@@ -126,6 +149,8 @@ class HeapBody:
         self.path: str | None = None
         self.spilled = 0
         self.spilled_bytes = 0
+        self.synced_end = first
+        self._doubted: str | None = None  # a file that could not be synced, kept until there is another
         self.tail: Tail = (0, first, None)
 
     def put(self, item: Item) -> bool:
@@ -169,7 +194,8 @@ class HeapBody:
         identity = places.identity(descriptor)
         try:
             if fresh:
-                self.path, self.spilled, self.spilled_bytes = path, 0, HEADER_BYTES
+                self.file_lost()
+                self.path, self.spilled_bytes = path, HEADER_BYTES
                 places.write_all(descriptor, segment.header(self.first, created_us))
             os.lseek(descriptor, self.spilled_bytes, os.SEEK_SET)
             while self.unsaved:
@@ -180,14 +206,32 @@ class HeapBody:
                 self.spilled_bytes += len(data)
                 self.spilled += len(batch)
             if durable:
-                places.sync_data(descriptor)
+                self._sync(descriptor)
         except OSError:
-            if fresh:
-                self.path, self.spilled = None, 0
+            if fresh and self.path:
+                self.file_lost()
                 places.remove(path)
             raise
         finally:
             places.close(descriptor, identity)
+
+    def file_lost(self) -> None:
+        """There is no file any more, or none to be trusted: everything is to be written again."""
+        self.path, self.spilled, self.spilled_bytes, self.synced_end = None, 0, 0, self.first
+
+    def _sync(self, descriptor: int) -> None:
+        try:
+            places.sync_data(descriptor)
+        except OSError:
+            if self._doubted:
+                places.remove(self._doubted)
+            self._doubted = self.path
+            self.file_lost()
+            raise
+        self.synced_end = self.first + self.spilled
+        if self._doubted:
+            places.remove(self._doubted)
+            self._doubted = None
 
 
 def in_memory(body: MappedBody) -> HeapBody:
@@ -216,6 +260,10 @@ class FileBody:
     @property
     def size_bytes(self) -> int:
         return self._size
+
+    @property
+    def synced_end(self) -> int:
+        return self.tail[1]  # nobody makes a mapping or memory a `FileBody` before it is on the disk
 
     def read(self, sequence: int, at: int, max_events: int, max_bytes: int) -> list[Frame]:
         """Good records from ``sequence`` on, over damage if need be; fewer than asked at the end of the file only.

@@ -125,13 +125,24 @@ class Journal(Chain):
     def drain_stragglers(self) -> None:
         """Write what an append left behind that an exception cut short. For the keeper."""
         if self._pending and self._lock.acquire(False):
-            lock = self._lock
-            try:
-                self._owner = get_ident()
-                self._drain(self._pending)
-            finally:
-                self._owner = 0
-                lock.release()
+            self._drain_locked(self._lock)
+
+    def accepted_end(self, deadline: float) -> int | None:
+        """The number after the last record whose append has returned; None when that cannot be told before the
+        deadline (monotonic), because a drain goes on: one that the caller, a signal handler, interrupted."""
+        while (lock := self._turn_came()) is None:
+            if self._owner == get_ident() or time.monotonic() >= deadline:
+                return None
+        return self._drain_locked(lock)
+
+    def _drain_locked(self, lock: LockType) -> int:
+        try:
+            self._owner = get_ident()
+            self._drain(self._pending)
+            return self.active.end
+        finally:
+            self._owner = 0
+            lock.release()
 
     def reject(self, reason: str) -> None:
         """Count a record that was not made."""
@@ -335,7 +346,8 @@ class Journal(Chain):
     # --- durability and the end
 
     def sync(self, timeout_seconds: float) -> bool:
-        """Bring everything accepted so far to the disk, power loss included; False when that was not done in time."""
+        """Bring everything accepted so far to the disk: True when a power cut now would lose none of the records whose
+        append returned before this call; False when that was not reached in time, or is not to be had."""
         return self.keeper.sync(timeout_seconds)
 
     def close(self, timeout_seconds: float = 1.0) -> None:
@@ -387,7 +399,7 @@ class Journal(Chain):
             if isinstance(body, MappedBody) and segment.next is not None:
                 segment.body = in_memory(body)
             elif isinstance(body, HeapBody):
-                body.path = None
+                body.file_lost()
 
     def _nothing_left(self, volume: Volume) -> bool:
         if self.owed is None or any(dest_id not in self.lanes for dest_id in self.owed):

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from _thread import LockType
 from collections import deque
 
 from ..native import allocate_lock, get_ident, start_thread, wait_for
@@ -34,6 +33,16 @@ _log = logging.getLogger("spanloom")
 _log.addHandler(logging.NullHandler())
 
 
+class _Asked:
+    """Somebody waits for all records before the number ``end`` to be on the disk; ``granted`` says that they are."""
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+        self.granted = False
+        self.done = allocate_lock()
+        self.done.acquire(False)
+
+
 class Keeper:
     """See the module's theory of operation."""
 
@@ -49,13 +58,14 @@ class Keeper:
         self._stopping = False
         self._ended = allocate_lock()
         self._ended.acquire(False)
-        self._waiting: deque[LockType] = deque()
+        self._waiting: deque[_Asked] = deque()
         self._seen = self._noted = 1
         self._said: tuple[str, bytes] | None = None  # what stands in which OPEN_RUNS
         self._mark: Segment = self._journal.oldest
         self._next_caps_seconds = 0.0
         self._others_bytes = 0
         self._spoken: str | None = None
+        self._names_synced = False  # whether the files that the last beat synced can be found after a power cut
 
     def reset_in_child(self) -> None:
         """After a fork: no thread, nothing asked."""
@@ -72,13 +82,17 @@ class Keeper:
     def sync(self, timeout_seconds: float) -> bool:
         """See `Journal.sync`."""
         deadline = time.monotonic() + timeout_seconds
+        end = self._journal.accepted_end(deadline)
+        if end is None:
+            return False
+        asked = _Asked(end)
+        self._waiting.append(asked)  # a beat that begins from here on syncs all that was there, names included
         if self._thread is None:
-            return self._beat_here(timeout_seconds) and self._all_synced()
-        done = allocate_lock()
-        done.acquire(False)
-        self._waiting.append(done)
-        self._bell.wake()
-        return wait_for(done, deadline - time.monotonic()) and self._all_synced()
+            self._beat_here(timeout_seconds)
+        else:
+            self._bell.wake()
+            wait_for(asked.done, deadline - time.monotonic())
+        return asked.granted
 
     def stop(self, timeout_seconds: float) -> None:
         """Let the thread finish its beat and end; then one last beat."""
@@ -154,14 +168,16 @@ class Keeper:
         waiting = list(self._waiting)
         try:
             self._beat()
+            for asked in waiting:
+                asked.granted = self._synced_through(asked.end)
         except Exception:  # a named door: the keeper's loop; the next beat tries again
             _log.debug("spanloom: the journal's keeper failed", exc_info=True)
         finally:
             self._working.release()
-            for done in waiting:
+            for asked in waiting:
                 try:
-                    self._waiting.remove(done)
-                    done.release()
+                    self._waiting.remove(asked)
+                    asked.done.release()
                 except (ValueError, RuntimeError):
                     pass  # released by another beat
         return True
@@ -254,24 +270,31 @@ class Keeper:
 
     def _save_all(self, heap: bool) -> None:
         journal = self._journal
+        durable = self._durable
+        self._names_synced = False
         if heap:
             volume = journal.opened_volume()
             journal.recovered()
             for segment in self._unfinished():
-                self._save(segment)
+                self._save(segment, durable)
             if volume.mappable and isinstance(journal.active.body, HeapBody):
                 journal.seal_active()  # from the next record on, straight to disk
         for segment in self._unfinished():
-            self._save(segment)
+            self._save(segment, durable)
         if journal.volume is not None:
-            if journal.durable:
-                places.sync_directory(journal.volume.path)
+            if durable:
+                journal.volume.sync_names()
+                self._names_synced = True
             journal.recovered()
 
-    def _save(self, segment: Segment) -> None:
+    @property
+    def _durable(self) -> bool:
+        return self._journal.durable or bool(self._waiting)
+
+    def _save(self, segment: Segment, durable: bool) -> None:
         body, sealed = segment.body, segment.next is not None  # in this order: sealed or not, it is this body
         if isinstance(body, MappedBody):
-            if body.checked == body.tail[0] and not sealed:
+            if body.synced_end == body.tail[1] and not sealed:
                 return
             body.check_behind(self._note)
             try:
@@ -283,9 +306,10 @@ class Keeper:
                 segment.body = FileBody(body.path, body.first, body.tail, body.capacity)
         elif isinstance(body, HeapBody):
             volume = self._journal.opened_volume()
-            if body.unsaved:
+            durable = durable or sealed
+            if body.unsaved or (durable and body.synced_end < body.tail[1]):
                 here = body.path if body.path and os.path.dirname(body.path) == volume.path else volume.new_path()
-                body.spill(here, time.time_ns() // 1000, durable=self._journal.durable)
+                body.spill(here, time.time_ns() // 1000, durable=durable)
             if sealed and body.path:
                 segment.body = FileBody(body.path, body.first, body.tail, body.spilled_bytes)
 
@@ -302,12 +326,14 @@ class Keeper:
         if body.in_place():
             places.remove(body.path)
 
-    def _all_synced(self) -> bool:
-        """Whether nothing that was there when asked is in memory only."""
-        return all(
-            not (isinstance(s.body, HeapBody) and s.body.unsaved) and not (isinstance(s.body, MappedBody) and s.next)
-            for s in self._unfinished()
-        )
+    def _synced_through(self, end: int) -> bool:
+        """Whether every record before the number ``end`` is on the disk, or settled and gone."""
+        if self._journal.oldest.first >= end:
+            return True
+        for segment in self._unfinished():
+            if segment.first < end and segment.body.synced_end < min(end, segment.end):
+                return False
+        return self._names_synced
 
     def _speak(self) -> None:
         """One line when trouble begins, one when it ends."""

@@ -53,6 +53,7 @@ class Volume:
         self._lock_identity = places.identity(lock)
         self._identity = places.identity_at(self.path)
         self._last = 0
+        self._parents_synced = False
 
     @classmethod
     def make(cls, root: str, *, mappable: bool | None = None) -> Volume:
@@ -106,6 +107,21 @@ class Volume:
     def start(mapping: Mapping, path: str, first: int) -> MappedBody:
         """Begin to use a mapped file."""
         return MappedBody(mapping, path, first, time.time_ns() // 1000)
+
+    def sync_names(self) -> None:
+        """The names of our files to the disk, and once those of the directories above, which may be as new. Raises
+        OSError."""
+        places.sync_directory(self.path)
+        if not self._parents_synced:
+            places.sync_directory(self.root)
+            above = os.path.dirname(self.root)
+            while above != os.path.dirname(above):
+                try:
+                    places.sync_directory(above)
+                except PermissionError:
+                    break  # no place of ours, so it is older than we are
+                above = os.path.dirname(above)
+            self._parents_synced = True
 
     def in_place(self) -> bool:
         """Whether our directory is still ours and at its path."""
