@@ -19,18 +19,21 @@ from support.toxic import Toxic
 from support.volume import volume
 
 STORM = """
-import itertools, os, sys, threading
+import itertools, os, random, sys, threading, time
 import spanloom
 from support.program import accepted, leaving, say, say_health, wait_for_children
 
 url, forks = sys.argv[1], int(sys.argv[2])
 spanloom.configure(destinations=[spanloom.Collector(url)])
 going = True
+allowed = 0  # runs of each thread: enough to be at it at the next fork, and no more than can be delivered meanwhile
 
 def emit(thread):
     for number in itertools.count():
-        if not going:
-            return
+        while number >= allowed:
+            if not going:
+                return
+            time.sleep(0.0005)
         mark = f"parent-{thread}-{number}"
         with spanloom.tool(mark):
             pass
@@ -40,7 +43,10 @@ threads = [threading.Thread(target=emit, args=(n,)) for n in range(2)]
 for thread in threads:
     thread.start()
 ends = {"well": 0, "badly": 0, "hung": 0}
+children = []
 for fork in range(forks):
+    allowed += 150
+    time.sleep(random.random() * 0.005)
     pid = os.fork()
     if not pid:
         for number in range(3):
@@ -50,8 +56,11 @@ for fork in range(forks):
         if fork % 3 == 0:
             spanloom.flush(timeout_seconds=5)
         os._exit(0) if fork % 2 else sys.exit(0)
-    for end, count in wait_for_children([pid], 20).items():
-        ends[end] += count
+    children.append(pid)
+    if len(children) == 4 or fork == forks - 1:
+        for end, count in wait_for_children(children, 30).items():
+            ends[end] += count
+        children.clear()
 going = False
 for thread in threads:
     thread.join()

@@ -253,3 +253,23 @@ def test_a_new_destination_gets_a_lane_over_what_is_adopted_already(tmp_path: Pa
     journal.retire()
     journal.close()
     assert [name for name in os.listdir(tmp_path / "journal") if name[0] == "2"] == []
+
+
+def test_small_journals_are_taken_together(tmp_path: Path) -> None:
+    """Many dead journals with a few records each fill one batch, oldest first, within both limits (C27)."""
+    for _ in range(3):
+        run(DIE, tmp_path, "2", "d1", code=-9)
+    journal = Journal(tmp_path)
+    journal.lane("d1", everything)
+    lane = journal.adopted_lane("d1")
+    assert journal.adopt() == 3
+    five = lane.take(5, 1 << 20)
+    assert len(five) == 5 and len({id(entry.source) for entry in five}) == 3
+    lane.give_back(five)
+    size_bytes = len(five[0].payload)
+    assert len(lane.take(100, size_bytes * 3)) in (3, 4)  # about as many bytes
+    lane.give_back()
+    everyone = lane.take(100, 1 << 20)
+    lane.settle(everyone)
+    assert len(everyone) == 6 and lane.counts().delivered == 6 and lane.counts().pending == 0
+    journal.close()
