@@ -57,17 +57,28 @@ def records(count: int) -> Iterator[Any]:
         made += 1
 
 
+_FIRST_ROWS = """
+const watching = new MutationObserver(() => {
+  if (!document.querySelector('[role=treeitem]')) return;
+  watching.disconnect();
+  requestAnimationFrame(() => requestAnimationFrame(() => { window.__rows = performance.now(); }));
+});
+watching.observe(document, {childList: true, subtree: true});
+"""
+
+
 def opened(page: Page, url: str) -> float:
-    """Milliseconds from asking for the page to its first rows, after a paint."""
-    began = time.perf_counter()
-    page.goto(url, wait_until="commit")
-    page.wait_for_selector("[role=treeitem]")
-    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return (time.perf_counter() - began) * 1000
+    """Milliseconds from the beginning of the navigation to the paint of the first rows, by the page's own clock."""
+    page.add_init_script(_FIRST_ROWS)
+    page.goto(url)
+    while not (found := page.evaluate("window.__rows || 0")):
+        page.wait_for_timeout(20)
+    return float(found)
 
 
-def scrolled(browser: Browser, page: Page, keep: Path) -> tuple[float, float]:
-    """The longest main-thread task and the longest time between frames, in ms, while everything is scrolled through."""
+def scrolled(browser: Browser, page: Page, keep: Path) -> tuple[float, float, float]:
+    """In ms, while everything is scrolled through: the longest main-thread task, the longest by its processor time, and
+    the longest time between two frames."""
     box = page.locator(".rows").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 100, box["y"] + 100)
@@ -84,11 +95,13 @@ def scrolled(browser: Browser, page: Page, keep: Path) -> tuple[float, float]:
     frames = page.evaluate("(cancelAnimationFrame(window.__going), window.__frames)")
     events = json.loads(keep.read_text("utf-8"))["traceEvents"]
     main = {(event["pid"], event["tid"]) for event in events if event.get("args", {}).get("name") == "CrRendererMain"}
-    tasks = [event["dur"] / 1000 for event in events
-             if event.get("name") in ("RunTask", "ThreadControllerImpl::RunTask") and "dur" in event and (event["pid"], event["tid"]) in main]  # fmt: skip
+    tasks = [event for event in events if event.get("name") in ("RunTask", "ThreadControllerImpl::RunTask")
+             and "dur" in event and (event["pid"], event["tid"]) in main]  # fmt: skip
+    busy = max(event.get("tdur", event["dur"]) for event in tasks) / 1000  # on the processor, whatever else runs there
+    longest = max(event["dur"] for event in tasks) / 1000
     gaps = [later - earlier for earlier, later in pairwise(frames)]
     assert page.evaluate("document.querySelector('.rows').scrollTop") > height * 0.9, "it did not scroll"
-    return max(tasks), max(gaps)
+    return longest, busy, max(gaps)
 
 
 def main() -> None:
@@ -106,20 +119,23 @@ def main() -> None:
         root = batch[0].record.run_id  # type: ignore[union-attr]
         with Running(path, mounts=mounts()) as server, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            opens, tasks, frames = [], [], []
+            opens, tasks, busy, frames = [], [], [], []
             for _ in range(TIMES):
                 page = browser.new_page(viewport={"width": 1360, "height": 860})
                 opens.append(opened(page, f"{server.url}/traces/{root}"))
-                longest_task, longest_gap = scrolled(browser, page, Path(folder) / "trace.json")
+                longest_task, longest_busy, longest_gap = scrolled(browser, page, Path(folder) / "trace.json")
                 tasks.append(longest_task)
+                busy.append(longest_busy)
                 frames.append(longest_gap)
                 page.close()
             browser.close()
-    for label, values in (
-        (f"opened, {count:,} runs", opens),
-        ("longest task while scrolling", tasks),
-        ("longest frame while scrolling", frames),
-    ):
+    figures = {
+        f"opened, {count:,} runs": opens,
+        "longest task while scrolling": tasks,
+        "the same, time on the processor": busy,
+        "longest frame while scrolling": frames,
+    }
+    for label, values in figures.items():
         print(f"{label:32} {statistics.median(values):7.0f} ms   worst {max(values):7.0f} ms")
 
 

@@ -5,7 +5,7 @@ import { bad } from "./tree.js";
 import { kind } from "./ui.js";
 
 const HEIGHT = 30;
-const OVERSCAN = 12;
+const OVERSCAN = 8;
 
 export function Rows({ rows, span, folded, chosen, choose, toggle, critical }) {
   const box = useRef(null);
@@ -52,11 +52,12 @@ export function Rows({ rows, span, folded, chosen, choose, toggle, critical }) {
   };
 
   const seen = rows.slice(range[0], range[1]);
+  const pool = Math.max(1, range[1] - range[0]); // elements are used again for other rows instead of being made anew
   return html`<div class="axis" aria-hidden="true"><div class="axis-ticks">${[0, 0.25, 0.5, 0.75].map((part) => html`<span style=${{ left: `${part * 100}%` }}>${duration(Math.round((span.to - span.from) * part)) || "0"}</span>`)}</div></div>
     <div class=${`rows ${critical ? "only-critical" : ""}`} ref=${box} role="tree" tabindex="0" aria-label="Runs, with their time" onScroll=${measure} onKeyDown=${pressed}
       aria-activedescendant=${at >= range[0] && at < range[1] ? `row-${chosen.index}` : null}>
       <div class="rows-all" role="presentation" onClick=${clicked} style=${{ height: `${rows.length * HEIGHT}px` }}>
-        ${seen.map((node, offset) => html`<${Row} key=${node.index} node=${node} at=${range[0] + offset} span=${span} shut=${folded.has(node.id)} isChosen=${node === chosen} />`)}
+        ${seen.map((node, offset) => html`<${Row} key=${(range[0] + offset) % pool} node=${node} at=${range[0] + offset} span=${span} shut=${folded.has(node.id)} isChosen=${node === chosen} />`)}
       </div>
     </div>`;
 }
