@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spanloom.clock import iso
@@ -124,6 +124,7 @@ def test_only_known_columns_can_be_grouped_by(tmp_path: Path) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9_999), st.integers(1, 10**6), st.booleans()), min_size=1, max_size=40))
+@example([(0, took_us, took_us % 3 == 0) for took_us in range(1, 41)])  # where 95 percent is not the longest
 def test_figures_are_those_of_counting_by_hand(
     tmp_path_factory: pytest.TempPathFactory, given_runs: list[tuple[int, int, bool]]
 ) -> None:
@@ -145,5 +146,8 @@ def test_figures_are_those_of_counting_by_hand(
         assert row.p50_us == took[math.ceil(len(took) * 0.5) - 1]
         assert row.p95_us == took[math.ceil(len(took) * 0.95) - 1]
     (whole,) = views.groups(reader, "type", **span)
+    everything = sorted(took_us for _, took_us, _ in given_runs)
     assert (whole.value, whole.runs) == ("llm", len(given_runs))
+    assert whole.p50_us == everything[math.ceil(len(everything) * 0.5) - 1]
+    assert whole.p95_us == everything[math.ceil(len(everything) * 0.95) - 1]
     reader.close()

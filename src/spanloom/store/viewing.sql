@@ -25,10 +25,11 @@ where project = :project and seq < :before order by seq desc limit :most;
 -- name: run_by_key
 select * from runs where project = ? and user_key = ? order by seq limit 1;
 
--- What was heard of since then, oldest first, by the trace it belongs to.
+-- What was heard of since then, oldest first, by the trace it belongs to. Asked twice a second while pages follow: the
+-- plus keeps the index of projects out of it (43 ms of 200,000 runs), so that the one of touches answers (0.1 ms).
 -- name: touched_since
 select coalesce(root_id, run_id) as trace, touched_us from runs
-where touched_us > :since_us and project = :project order by touched_us limit :most;
+where touched_us > :since_us and +project = :project order by touched_us limit :most;
 
 -- name: last_touch
 select max(touched_us) as touched_us from runs;
