@@ -21,19 +21,29 @@ import httpx
 class Serving:
     """A collector that `spanloom serve` runs on a free port of the loopback interface."""
 
-    def __init__(self, store: Path, *, environment: Mapping[str, str] | None = None, wrapper: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        store: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        wrapper: tuple[str, ...] = (),
+        program: str = "",
+    ) -> None:
+        """``wrapper``: a command that runs the command after it. ``program``: source code to run in place of
+        `spanloom serve`, with the store's path as its argument."""
         self.store = store
-        command = [*wrapper, sys.executable, "-m", "spanloom", "serve", "--port", "0", "--store", str(store)]
+        usual = ["-m", "spanloom", "serve", "--port", "0", "--store", str(store)]
+        command = [*wrapper, sys.executable, *(["-c", program, str(store)] if program else usual)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "SPANLOOM_HOME": str(store.parent), **(environment or {})},
+            start_new_session=True, env={**os.environ, "SPANLOOM_HOME": str(store.parent), **(environment or {})},
         )  # fmt: skip
         assert self.process.stdout is not None and self.process.stderr is not None
         said = self.process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)", said)
         if found is None:
-            self.process.kill()
-            raise AssertionError(f"it did not start: {said!r} {self.process.stderr.read()!r}")
+            self._kill()
+            raise AssertionError(f"it did not start: {said!r} {self.process.communicate(timeout=20)[1]!r}")
         self.url, self.port = found[0], int(found[1])
         self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
@@ -44,8 +54,15 @@ class Serving:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.client.close()
-        self.process.kill()
+        self._kill()
         self.process.communicate(timeout=20)
+
+    def _kill(self) -> None:
+        """With the wrapper, which would leave the collector behind when it alone were killed."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
     def stop(self, end: signal.Signals = signal.SIGTERM) -> str:
         """End it by a signal; what it said on standard error."""

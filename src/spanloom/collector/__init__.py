@@ -7,6 +7,7 @@
     intake.py  what became of each event: nothing is acknowledged before it is committed
     body.py    a request's body, bounded before and after decompression
     desk.py    the threads that blocking work is done on, and how many may wait for them
+    disk.py    refusing before the disk is full
     rest.py    runs in the shapes of Lunary's public API
     protocol.py  HTTP/1.1 with an end to every wait for a client
     server.py  the server itself: `serve` for the command, `Running` inside another program

@@ -33,6 +33,7 @@ from . import rest
 from .access import Access, Keyless
 from .body import Limits, Pending, Refused
 from .desk import Desk
+from .disk import Disk
 from .edge import Edge
 from .intake import Intake
 from .mounts import Mount, Parts, in_json, respond
@@ -176,7 +177,10 @@ def create_app(
 ) -> ASGIApp:
     """The ASGI application. ``mounts`` are served behind the same door, after the collector's own."""
     access, limits = access or Keyless(), limits or Limits()
-    parts = Parts(store, reader, access, limits, Intake(store, limits), Pending(limits), Desk(limits), stopping)
+    parts = Parts(
+        store, reader, access, limits, Intake(store, limits), Pending(limits), Desk(limits), Disk(store.path, limits),
+        stopping,
+    )  # fmt: skip
     served = [*MOUNTS, *mounts]
     router = Router([route for mount in served for route in mount.routes(parts)], redirect_slashes=False)
     return Edge(router, access, limits, served)

@@ -36,6 +36,7 @@ class Limits:
     what was sent to it. ``max_pending_bytes`` of all bodies being held at once, ``max_waiting`` requests waiting to be
     worked on, ``max_connections`` open. Of a body that is refused, ``max_drained_bytes`` are read and dropped, for
     ``drain_seconds`` at most. ``max_target_bytes`` of path and query, ``max_headers`` lines.
+    Nothing is taken while less than ``min_free_bytes`` are free on the store's disk.
     """
 
     max_body_bytes: int = 20 << 20
@@ -52,6 +53,7 @@ class Limits:
     drain_seconds: float = 5.0
     max_target_bytes: int = 8 << 10
     max_headers: int = 100
+    min_free_bytes: int = 16 << 20
 
 
 class Refused(Exception):

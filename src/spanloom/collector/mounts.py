@@ -37,6 +37,7 @@ from ..store.reader import Reader
 from .access import Access
 from .body import JSON_ONLY, Limits, Pending, Refused, check_headers, drain, read, worth_draining
 from .desk import Desk
+from .disk import Disk
 from .intake import Intake
 
 _T = TypeVar("_T")
@@ -54,6 +55,7 @@ class Parts:
     intake: Intake
     pending: Pending
     desk: Desk
+    disk: Disk
     stopping: Callable[[], bool] = lambda: False
     ids: Ids = field(default_factory=Ids)
 
@@ -67,11 +69,12 @@ class Parts:
         chunks = request.stream()
         try:
             encoding = check_headers(request.headers, self.limits, media)
+            self.disk.check()
             body = await read(chunks, self.limits, self.pending)
         except ClientDisconnect:
             raise Refused(400, "the connection ended before the body did", close=True) from None
         except Refused as refused:
-            if refused.status in (413, 415) and worth_draining(request.headers, self.limits):
+            if refused.status in (413, 415, 507) and worth_draining(request.headers, self.limits):
                 await drain(chunks, self.limits)
             raise
         try:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import socket
 import threading
 import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Literal
 
 import uvicorn
@@ -161,10 +162,24 @@ def serve(
         print(f"THE STORE WAS CORRUPT: it was set aside as {aside}, and a new one begun", flush=True)
     if note:
         print(note.replace("{url}", running.url), flush=True)
+    # uvicorn raises the signal that ended it once more: without a handler that would be the end of the process, before
+    # the store is closed and its log carried into the file.
+    before = signal.signal(signal.SIGTERM, _nothing_more) if _on_main_thread() else None
     try:
         running.run()
     except KeyboardInterrupt:
         pass
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _nothing_more(number: int, frame: FrameType | None) -> None:
+    """The server has ended, or is about to."""
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def bind(host: str, port: int, *, keyed: bool = False) -> socket.socket:
