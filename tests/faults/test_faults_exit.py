@@ -101,9 +101,7 @@ elif way == "after shutdown":
     with spanloom.tool("after"): pass
     say("flushed", spanloom.flush(timeout_seconds=1))
 elif way in ("SIGTERM", "SIGINT"):
-    if way == "SIGINT":
-        # The interpreter forgets that SIGINT ended it when an import runs at exit; so let the first upload be over.
-        spanloom.flush(timeout_seconds=2)
+    if way == "SIGINT":  # with records pending and the first upload still to be prepared
         sys.excepthook = lambda *_: None
     os.kill(os.getpid(), getattr(signal, way))
     time.sleep(5)

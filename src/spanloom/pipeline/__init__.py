@@ -185,6 +185,18 @@ def _at_exit() -> None:
         wiring.close(wiring.settings.exit_timeout_seconds)
     except Exception:  # a named door: nothing may be printed into a program that is leaving
         pass
+    _leave_by_sigint()
+
+
+def _leave_by_sigint() -> None:
+    """A program that an unhandled Ctrl-C ended is ended by SIGINT itself (shells look at that), unless any source was
+    evaluated since: the interpreter then forgets (CPython's ``run_eval_code_obj``) and exits with 1. Importing httpx
+    does evaluate some, on our thread, so the interpreter is told once more."""
+    if isinstance(getattr(sys, "last_value", None), KeyboardInterrupt) and not hasattr(sys, "ps1"):
+        try:
+            exec("raise KeyboardInterrupt", {})
+        except KeyboardInterrupt:
+            pass
 
 
 _nowhere = recorders.NoSink()

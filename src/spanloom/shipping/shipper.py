@@ -14,10 +14,10 @@ its successor, which rests the longer the more died before it; deaths are counte
 for a broad ``except``. Where no thread can be had, the next record or flush tries again.
 
 The end of the process. The thread is told first, for every destination, and waited for second. How long depends on the
-endpoint: known to be failing, 0.25 s; not known to answer, 1 s at most; answering, until all is sent, up to the
-timeout. A request in flight is abandoned with its thread; its records are still in the journal. No thread is started
-then, because Python may refuse it; where none ever ran, the caller's thread sends, if the destination keeps deadlines
-there or the records would be lost.
+endpoint: known to be failing, 0.25 s; not known to answer, 0.7 s, so that the whole exit takes less than 1 s;
+answering, until all is sent, up to the timeout. A request in flight is abandoned with its thread; its records are still
+in the journal. No thread is started then, because Python may refuse it; where none ever ran, the caller's thread sends,
+if the destination keeps deadlines there or the records would be lost.
 
 Must never: take a lock on the path of a record, start a thread at import or in a forked child, raise into the host.
 """
@@ -40,7 +40,7 @@ from .ledger import DestinationHealth, Ledger, warn
 from .retry import Pacing, RetryRules
 
 _FAILING_PATIENCE_SECONDS = 0.25
-_UNKNOWN_PATIENCE_SECONDS = 0.85
+_UNKNOWN_PATIENCE_SECONDS = 0.7
 _SLOW_FACTOR = 3.0
 """An endpoint may take this many times its slowest answer before it counts as hanging."""
 _LONGEST_RESTART_SECONDS = 30.0
