@@ -34,6 +34,7 @@ def run_demo(show_tree: Callable[[str], object], say: Callable[[str], object] = 
     say("")
     say("Open it again:")
     say(f"  spanloom tree {exchange.chat_id}")
+    say("  spanloom view     all of it in the browser")
     say("  spanloom runs     the newest runs, one line each")
     say("  spanloom serve    a collector for other programs on this machine")
     return 0
