@@ -5,7 +5,8 @@ arguments; 3 a part of Spanloom that the command needs is not installed; 130 int
 
 Promises: content is shown, never obeyed (no escape sequence of a recorded text reaches the terminal); output works
 without colour, in 80 columns and in a pipe; what cannot be done is one sentence on stderr with the cure, no traceback.
-Must never change what was recorded, except by ``journal``, ``import`` and ``prune``.
+Must never change what was recorded, except by ``journal``, ``import`` and
+``prune``; keys are changed by ``keys`` alone.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import SpanloomError
-from . import demo, doctor, export, import_, journal, prune, runs, serve, tree, view
+from . import demo, doctor, export, import_, journal, keys, prune, runs, serve, tree, usage, view
 from .problem import Problem
 
-_GROUPS = (runs, tree, view, export, import_, prune, demo, serve, doctor, journal)
+_GROUPS = (runs, tree, view, usage, export, import_, prune, demo, serve, keys, doctor, journal)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

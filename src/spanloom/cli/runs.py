@@ -74,12 +74,13 @@ def _filter(arguments: argparse.Namespace) -> RunFilter:
         tag=arguments.tag,
         thumb=arguments.thumb,
         text=arguments.search,
-        since_us=_since_us(arguments.since),
+        since_us=since_us(arguments.since),
         top=arguments.top,
     )
 
 
-def _since_us(text: str | None) -> int | None:
+def since_us(text: str | None, option: str = "--since") -> int | None:
+    """A moment as people say it: how long ago, or ISO 8601. Raises Problem naming the option."""
     if text is None:
         return None
     ago = re.fullmatch(r"(\d{1,6})([smhd])", text)
@@ -88,7 +89,7 @@ def _since_us(text: str | None) -> int | None:
     try:
         return parse_iso_us(text)
     except ValueError:
-        raise Problem(f"--since {text!r}: give 30m, 6h, 2d or 2026-01-31T12:00:00Z", WRONG_ARGUMENTS) from None
+        raise Problem(f"{option} {text!r}: give 30m, 6h, 2d or 2026-01-31T12:00:00Z", WRONG_ARGUMENTS) from None
 
 
 def _index(arguments: argparse.Namespace) -> None:

@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise Problem(f"--port {arguments.port}: give a number from 0 to 65535", WRONG_ARGUMENTS)
     path: Path = place.store_path(arguments.store)
     try:
+        from ..collector.keys import Keyed, KeyRing
         from ..collector.server import serve
         from .pages import mounts
     except ModuleNotFoundError as error:
@@ -38,7 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise Problem(
             f"the collector needs {error.name}, which is not installed: pip install 'spanloom[serve]'", NOT_INSTALLED
         ) from error
+    ring = KeyRing(path)
     serve(
+        access=Keyed(ring) if ring.in_force() else None,
         host=arguments.host, port=arguments.port, store_path=path, retention=prune.limits_of(arguments),
         on_corrupt="refuse" if arguments.refuse_corrupt else "quarantine",
         mounts=mounts(), note="open {url} to see the runs",

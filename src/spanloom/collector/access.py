@@ -6,7 +6,7 @@ away), whatever it asks for. Must never: look at a body, or say why a credential
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -27,6 +27,19 @@ class Access(Protocol):
 
     def project(self, headers: Mapping[str, str]) -> str:
         """The project that a request reads and writes, by its credential. Raises Refused (401)."""
+        ...
+
+    def project_for(self, kinds: Iterable[str], credential: str) -> str | None:
+        """The project that a credential of one of these kinds (`keys.KINDS`) opens; None when it opens none."""
+        ...
+
+    def signer(self, key_id: str) -> tuple[bytes, str] | None:
+        """The secret and project of a key that signs requests; None when there is no such key."""
+        ...
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether a credential is needed at all."""
         ...
 
 
@@ -77,6 +90,19 @@ class Keyless(Names):
     def project(self, headers: Mapping[str, str]) -> str:
         """See `Access.project`."""
         return DEFAULT_PROJECT
+
+    def project_for(self, kinds: Iterable[str], credential: str) -> str | None:
+        """See `Access.project_for`."""
+        return DEFAULT_PROJECT
+
+    def signer(self, key_id: str) -> tuple[bytes, str] | None:
+        """See `Access.signer`."""
+        return None
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """See `Access.asks_for_keys`."""
+        return False
 
 
 def _name_of(authority: str) -> str:

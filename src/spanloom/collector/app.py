@@ -37,6 +37,7 @@ from .disk import Disk
 from .edge import Edge
 from .intake import Intake
 from .mounts import Mount, Parts, in_json, respond
+from .usage_routes import USAGE_MOUNTS
 
 _T = TypeVar("_T")
 
@@ -162,7 +163,8 @@ def _lunary_routes(parts: Parts) -> list[BaseRoute]:
 
 MOUNTS: tuple[Mount, ...] = (
     Mount(_lunary_routes),
-)  # fmt: skip
+    *USAGE_MOUNTS,
+)
 """What every collector serves; other rooms (the viewer) are handed to `create_app` by whoever starts the server."""
 
 

@@ -53,7 +53,7 @@ class Intake:
             raise Refused(error.status_hint, error.message, path=error.path) from None
         each = max(1, len(received) * _SLICE_BYTES // max(_SLICE_BYTES, len(body)))
         slices = (received[start : start + each] for start in range(0, len(received), each))
-        results = [result for part in slices for result in self._results(part, project)]
+        results = [result for part in slices for result in self.store_each(part, project)]
         return lunary.write_reply(results, bare=bare)
 
     def read_feedback(self, body: bytes, encoding: str) -> Raw:
@@ -66,7 +66,8 @@ class Intake:
             raise Refused(error.status_hint, error.message, path=error.path) from None
         return Raw(clean)
 
-    def _results(self, received: list[Received], project: str) -> list[Result]:
+    def store_each(self, received: list[Received], project: str) -> list[Result]:
+        """Commit what could be read, and say of each item what became of it. Raises Refused. Blocks."""
         incoming = [Incoming(item.record, item.raw, project) for item in received if item.record is not None]
         try:
             stored = iter(self.store.write(incoming))

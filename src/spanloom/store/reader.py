@@ -27,6 +27,7 @@ from .values import (
     FeedbackEntry,
     Loss,
     ModelSum,
+    OutcomeCost,
     Page,
     RawEvent,
     Run,
@@ -206,6 +207,20 @@ class Reader:
             values = {"project": _project_id(connection, project), "customer": customer, "since_us": since_us,
                       "until_us": until_us, "most": _MOST}  # fmt: skip
             return [UsageSum(**dict(row)) for row in connection.execute(_Q["usage_sums"], _cleaned(values))]
+
+    def outcome_costs(
+        self,
+        *,
+        customer: str | None = None,
+        since_us: int | None = None,
+        until_us: int | None = None,
+        project: str = DEFAULT_PROJECT,
+    ) -> list[OutcomeCost]:
+        """What outcomes cost, by name."""
+        with self._connections.snapshot() as connection:
+            values = {"project": _project_id(connection, project), "customer": customer, "since_us": since_us,
+                      "until_us": until_us, "most": _MOST}  # fmt: skip
+            return [OutcomeCost(**dict(row)) for row in connection.execute(_Q["outcome_costs"], _cleaned(values))]
 
     def model_sums(
         self, *, since_us: int | None = None, until_us: int | None = None, project: str = DEFAULT_PROJECT

@@ -68,6 +68,22 @@ where project = :project and (:customer is null or customer = :customer)
 and (:since_us is null or time_us >= :since_us) and (:until_us is null or time_us < :until_us)
 group by kind, name, customer, day order by day desc, kind, name, customer limit :most;
 
+-- name: outcome_costs
+with wanted as (
+    select name, root_id from usage_events
+    where project = :project and kind = 'outcome' and (:customer is null or customer = :customer)
+    and (:since_us is null or time_us >= :since_us) and (:until_us is null or time_us < :until_us)
+),
+traces as (
+    select root_id, count(*) as outcomes,
+           (select sum(cost) from runs
+            where project = :project and runs.root_id = wanted.root_id and type in ('llm', 'embed')) as cost
+    from wanted where root_id is not null group by root_id
+)
+select wanted.name, count(*) as count, sum(traces.cost / traces.outcomes) as cost
+from wanted left join traces on traces.root_id = wanted.root_id
+group by wanted.name order by wanted.name limit :most;
+
 -- name: token_sums
 select type, model, count(*) as count, sum(prompt_tokens) as prompt, sum(completion_tokens) as completion,
        sum(cached_tokens) as cached, sum(cost) as cost

@@ -255,6 +255,15 @@ class UsageSum(msgspec.Struct, kw_only=True):
     value: float
 
 
+class OutcomeCost(msgspec.Struct, kw_only=True):
+    """What outcomes of one name cost: ``cost`` is in US dollars, that of their traces' model calls, shared by the
+    outcomes of a trace; None where no price is known. ``count`` is of those outcomes."""
+
+    name: str
+    count: int
+    cost: float | None
+
+
 class ModelSum(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What the runs of one type (llm or embed) and model used together. ``cost`` is in US dollars."""
 
