@@ -168,7 +168,7 @@ class Journal(Chain):
         me = get_ident()
         lock = self._lock
         for _ in range(_TURNS):
-            if self._owner == me:
+            if self._owner == me and _someone_drains():  # else an exception kept the owner from signing off
                 return None
             if lock.acquire(timeout=_TURN_SECONDS):
                 return lock
@@ -431,13 +431,15 @@ def _nothing(first: int) -> FileBody:
 
 
 def _someone_drains() -> bool:
-    """Whether any thread is inside an append's critical part (not merely waiting for its turn)."""
-    waits, appends = Journal._turn_came.__code__, Journal.append.__code__
+    """Whether any thread is where the lock is held (not merely waiting for its turn)."""
+    waits = Journal._turn_came.__code__
+    holders = (Journal.append, Journal.drain_stragglers, Journal.accepted_end, Journal.seal_active)
+    held = [holder.__code__ for holder in holders]
     for frame in list(sys._current_frames().values()):
         below: object = None
         at = frame
         while at is not None:
-            if at.f_code is appends and below is not waits:
+            if at.f_code in held and below is not waits:
                 return True
             below = at.f_code
             at = at.f_back  # type: ignore[assignment]
