@@ -42,13 +42,16 @@ class Verdict:
 
     ``delivered``: stored there (``duplicate`` when it already was). ``rejected``: it will never be taken, for
     ``reason``. ``retry``: not now. ``split``: the batch was refused whole; send its halves. ``doubtful``: it is to be
-    sent again because no answer came, and may be stored all the same.
+    sent again because no answer came, and may be stored all the same. ``untried``: its request failed as a whole or
+    was not made, which says nothing against the record. ``retry_after_seconds``: the wait that the endpoint asked for.
     """
 
     kind: Literal["delivered", "rejected", "retry", "split"]
     reason: str = ""
     duplicate: bool = False
     doubtful: bool = False
+    untried: bool = False
+    retry_after_seconds: float | None = None
 
 
 DELIVERED = Verdict("delivered")

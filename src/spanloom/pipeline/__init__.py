@@ -26,6 +26,7 @@ from ..recording import (  # noqa: F401
     usage,
 )
 from ..recording import recorder as recording
+from ..recording.keys import KeyedRuns
 from ..recording.recorder import Recorder, Sink
 from ..settings import Settings, from_env, with_arguments
 from ..shipping.ledger import Health
@@ -159,7 +160,7 @@ def _first_use() -> Recorder:
         wiring.await_records()
         enabled = wiring.settings.enabled
         sink: Sink = wiring.journal if enabled else _nowhere
-        made = _process.recorder = recorders.make(wiring.settings, sink, run_url=wiring.run_url)
+        made = _process.recorder = recorders.make(wiring.settings, sink, run_url=wiring.run_url, keyed_runs=_keyed_runs)
         recording.install(made)
         if enabled:
             wiring.decide_soon()
@@ -200,6 +201,7 @@ def _leave_by_sigint() -> None:
 
 
 _nowhere = recorders.NoSink()
+_keyed_runs = KeyedRuns()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_process.forked)
 recording.install(recorders.FirstUse(_first_use))

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..clock import Clock, Ids
 from ..encoder import Encoder
+from ..recording.keys import KeyedRuns
 from ..recording.lineage import Remote, remote_parent
 from ..recording.recorder import Recorder, Sink
 from ..redaction import Redactor
@@ -25,6 +26,7 @@ def make(
     clock: Clock | None = None,
     ids: Ids | None = None,
     run_url: Callable[[str], str | None] | None = None,
+    keyed_runs: KeyedRuns | None = None,
 ) -> Recorder:
     """The recorder that does what the settings say, into ``sink``."""
     return Recorder(
@@ -40,6 +42,7 @@ def make(
         service=settings.service,
         origin=_origin(settings.traceparent),
         run_url=run_url,
+        keyed_runs=keyed_runs,
         usage_refusal=usage_rules(settings.destinations or ()) if settings.strict else None,
     )
 

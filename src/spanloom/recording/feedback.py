@@ -72,13 +72,19 @@ def give(
     given = _given(recorder, thumb, comment, score, label)
     if not given:
         raise UsageError("feedback() says nothing: give thumb=, comment=, score= or label=")
-    whom = f'"runId":{json_text(run_id)}' if key is None else f'"key":{json_text(key)}'
+    whom = f'"runId":{json_text(run_id)}' if key is None else _by_key(recorder, json_text(key))
     now_ns = recorder.clock.now_ns()
     more = ',"overwrite":true' if overwrite else ""
     recorder.append(
         f'{{"event":"feedback","eventId":"{recorder.ids.new(now_ns)}","timestamp":"{iso(now_ns)}",{whom},'
         f'"feedback":{{{",".join(given)}}}{more}}}'.encode()
     )
+
+
+def _by_key(recorder: Recorder, key: str) -> str:
+    """The key, and the run's id where it was opened here: Lunary and its like know no keys."""
+    run_id = recorder.keyed_runs.find(key)
+    return f'"key":{key}' if run_id is None else f'"runId":"{run_id}","key":{key}'
 
 
 def _given(recorder: Recorder, thumb: Any, comment: Any, score: Any, label: Any) -> list[str]:

@@ -42,6 +42,7 @@ def open_run(recorder: Recorder, label: Label, parent: Surrounding, ambient: Amb
         common = f',"runId":"{run_id}"{label.members}{elsewhere}{trace.members}{ambient.who}'
     if ambient.key and ambient.key_scope is not scope:
         common += f',"key":{ambient.key}'  # the outermost run in the block that names the key
+        recorder.keyed_runs.remember(ambient.key, run_id)
     return kind(recorder, label, run_id, parent_id, trace, common, iso(now_ns), ambient.key_scope)
 
 

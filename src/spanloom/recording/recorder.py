@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..clock import Clock, Ids
 from . import threads
 from .ambient import OUTSIDE, watch_collections
+from .keys import KeyedRuns
 
 if TYPE_CHECKING:
     from .lineage import Remote
@@ -47,12 +48,13 @@ class Recorder:
     ``sample`` is the share of traces (0 to 1) that are recorded with content; the others keep their end records for
     metering. ``origin`` is asked for a parent elsewhere (the host's trace, ``TRACEPARENT``) whenever a run opens
     outside any other; ``run_url`` gives the address at which a run can be looked at; ``usage_refusal`` says why an
-    action or outcome would be refused where it is to go (asked when ``strict``). ``clock`` may have a
-    ``monotonic_ns`` method of its own, for tests.
+    action or outcome would be refused where it is to go (asked when ``strict``). ``keyed_runs`` are the users' own
+    names for runs, shared by the recorders of a process. ``clock`` may have a ``monotonic_ns`` method of its own, for
+    tests.
     """
 
     __slots__ = (
-        "append", "capture_content", "clock", "enabled", "encoder", "ids", "monotonic_ns", "origin",
+        "append", "capture_content", "clock", "enabled", "encoder", "ids", "keyed_runs", "monotonic_ns", "origin",
         "propagate_threads", "run_url", "sample", "service", "sink", "strict", "usage_refusal",
     )  # fmt: skip
 
@@ -72,6 +74,7 @@ class Recorder:
         origin: Callable[[], Remote | None] | None = None,
         run_url: Callable[[str], str | None] | None = None,
         usage_refusal: Callable[[bytes], str | None] | None = None,
+        keyed_runs: KeyedRuns | None = None,
     ) -> None:
         self.sink = sink
         self.append = sink.append
@@ -87,6 +90,7 @@ class Recorder:
         self.origin = origin
         self.run_url = run_url
         self.usage_refusal = usage_refusal
+        self.keyed_runs = keyed_runs or KeyedRuns()
         self.monotonic_ns: Callable[[], int] = getattr(self.clock, "monotonic_ns", time.monotonic_ns)
 
 

@@ -9,7 +9,8 @@ What an answer means:
 
     delivered            settled
     rejected             dead-lettered with the endpoint's reason (only counted when our own side rejects it)
-    retry                stays first in its lane; after five equal answers, while others pass, dead-lettered
+    retry                stays first in its lane; after five equal answers, while others pass, dead-lettered; what was
+                         not tried (an earlier request of its batch failed) waits without being counted
     split by 413         the batch halves in bytes and the size is remembered; one record too big loses its content
                          once, and is dead-lettered if that does not help
     split by 400, 422    halved until the poison is alone (see `hand`), which is dead-lettered
@@ -226,11 +227,16 @@ class Delivery:
     def _put_off(self, hand: Hand, put_off: list[tuple[Item, Verdict]], *, alone: bool) -> None:
         """The endpoint took some and wants others later: those wait, in their order, for a moment."""
         for item, verdict in put_off:
-            item.failed(verdict.reason, self.passes, alone=alone)
             if verdict.doubtful and item.doubtful_since is None:
                 item.doubtful_since = time.time()
+            if verdict.untried:
+                continue
+            item.failed(verdict.reason, self.passes, alone=alone)
             if item.failures >= _PATIENCE and self._others_pass(item):
                 self._bury(hand, item, verdict.reason)
+        wait = max((verdict.retry_after_seconds or 0.0 for _, verdict in put_off), default=0.0)
+        if wait:
+            self.pacing.hold(time.monotonic(), wait)
         if put_off and hand.items:
             hand.not_before = time.monotonic() + self.pacing.pause_seconds(put_off[0][0].failures)
 

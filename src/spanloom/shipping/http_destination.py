@@ -113,7 +113,7 @@ class HttpDestination:
                 if number == 0:
                     error.in_doubt = in_doubt
                     raise
-                self._leave(written.calls[number:], error.reason, in_doubt, verdicts)
+                self._leave(written.calls[number:], error, in_doubt, verdicts)
                 break
             for index, verdict in zip(call.indexes, answers, strict=True):
                 verdicts[index] = _worse(verdicts.get(index), verdict)
@@ -145,11 +145,16 @@ class HttpDestination:
         return Written(calls, {**settled, **verdicts}, twins)
 
     @staticmethod
-    def _leave(calls: Sequence[Call], reason: str, in_doubt: tuple[int, ...], verdicts: dict[int, Verdict]) -> None:
-        """What was not sent is to be sent again; a record that was half sent is sent again whole."""
+    def _leave(
+        calls: Sequence[Call], error: DeliveryError, in_doubt: tuple[int, ...], verdicts: dict[int, Verdict]
+    ) -> None:
+        """What was not sent is to be sent again; a record that was half sent is sent again whole. The failure counts
+        against none of them: the first is the first of the next batch, which then fails as a batch."""
+        wait = error.retry_after_seconds
         for call in calls:
             for index in call.indexes:
-                verdicts[index] = Verdict("retry", reason, doubtful=index in in_doubt)
+                doubtful = index in in_doubt
+                verdicts[index] = Verdict("retry", error.reason, False, doubtful, True, wait)
 
     def _answers(self, call: Call, deadline: float) -> list[Verdict]:
         """Send one call; the verdicts of its records, or DeliveryError when its status speaks for all of them."""
@@ -177,7 +182,7 @@ class HttpDestination:
         more without, and what helps is remembered."""
         compress = self._compression != "refused"
         response = self._transport.send(call.request, deadline, compress=compress)
-        if response.status not in (400, 415):
+        if response.status not in (400, 415) or not self._transport.compress:
             if compress:
                 self._compression = "works"
             return response

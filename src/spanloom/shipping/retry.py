@@ -145,6 +145,11 @@ class Pacing:
         self.next_at = max(now + delay, self._held_until)
         return self.next_at - now
 
+    def hold(self, now: float, seconds: float) -> None:
+        """The endpoint took some and asked for a pause (Retry-After, in seconds) before the rest: no failure."""
+        self._held_until = max(self._held_until, now + seconds)
+        self.next_at = max(self.next_at, self._held_until)
+
     def hurry(self, now: float) -> None:
         """Someone waits in `flush`: try soon, though never twice within a second, nor before a Retry-After is over."""
         soon = max(now, self._attempted_at + self.rules.hurry_seconds, self._held_until)
