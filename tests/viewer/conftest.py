@@ -16,11 +16,13 @@ from typing import Any
 import httpx
 import pytest
 import scenes
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from spanloom.cli.pages import mounts
 from spanloom.collector.server import Running
 from spanloom.store import Incoming, Store
+
+expect.set_options(timeout=20_000)  # a machine with other things to do is slow, not wrong
 
 SIZES = {"desktop": (1360, 860), "phone": (390, 844)}
 
@@ -104,7 +106,7 @@ def open_page(browser: Browser, office: Office) -> Iterator[Open]:
             viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion="reduce",
             has_touch=size == "phone", **more,
         )  # fmt: skip
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(f"{path}: {error}"))

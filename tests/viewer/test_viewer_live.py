@@ -53,6 +53,17 @@ def test_changes_are_told_by_the_id_of_their_trace(tmp_path: Path) -> None:
         assert next(events(lines)) == {"traces": ["other"], "missed": False}
 
 
+def test_what_came_in_just_before_is_told_first(tmp_path: Path) -> None:
+    """A page asks for its list and then follows: nothing falls between the two."""
+    with Running(tmp_path / "runs.db", mounts=mounts()) as server:
+        before_us = time.time_ns() // 1000 - 1_000_000
+        server.store.write([start("just-before")])
+        url = f"{server.url}/view/live?since_us={before_us}"
+        with httpx.stream("GET", url, timeout=20, trust_env=False) as stream:
+            assert next(events(stream.iter_lines())) == {"traces": ["just-before"], "missed": False}
+        assert httpx.get(f"{server.url}/view/live?since_us=soon", trust_env=False).status_code == 400
+
+
 def test_listeners_that_never_read_do_not_delay_one_that_does(tmp_path: Path) -> None:
     """As many as are taken; one more is told so (S37)."""
     with Running(tmp_path / "runs.db", mounts=mounts()) as server, ExitStack() as stack:

@@ -201,7 +201,9 @@ def test_filters_live_in_the_address(office: Any, open_page: Any) -> None:
 def test_search_finds_what_stands_inside_a_trace(office: Any, open_page: Any) -> None:
     """A word of a tool's result leads to the tool's run, and to its trace."""
     page = open_page("/")
+    expect(page.get_by_text("supplier-research").first).to_be_visible()
     page.keyboard.press("/")
+    expect(page.get_by_placeholder("Search")).to_be_focused()
     page.keyboard.type("Noordzee Logistics")
     row = page.locator("table.runs tbody tr")
     expect(row).to_have_count(1)

@@ -55,8 +55,8 @@ class Live:
         """Whether no more listeners are taken."""
         return sum(tail.listeners for tail in self._tails.values()) >= MOST_LISTENERS
 
-    async def stream(self, project: str) -> AsyncIterator[bytes]:
-        """The events for one listener."""
+    async def stream(self, project: str, since_us: int | None = None) -> AsyncIterator[bytes]:
+        """The events for one listener; first what changed after ``since_us`` (received time), if that is given."""
         tail = self._tails.get(project)
         if tail is None:
             tail = self._tails[project] = _Tail()
@@ -66,6 +66,11 @@ class Live:
         try:
             async for event in self._follow(tail):
                 yield event
+                if since_us is not None:  # after the greeting: from there on nothing is missed
+                    earlier = await self._since(since_us, project)
+                    since_us = None
+                    if earlier:
+                        yield _changed(earlier, missed=False)
         finally:
             tail.listeners -= 1
             if tail.listeners == 0:
@@ -89,7 +94,7 @@ class Live:
                 news = tail.ring[-(tail.count - place) :]
                 place, quiet_since = tail.count, time.monotonic()
                 traces = list(dict.fromkeys(trace for ids in news for trace in ids))
-                yield b"event: changed\ndata: " + msgspec.json.encode({"traces": traces, "missed": missed}) + b"\n\n"
+                yield _changed(traces, missed=missed)
             elif time.monotonic() - quiet_since > _QUIET_SECONDS:
                 quiet_since = time.monotonic()
                 yield b": quiet\n\n"
@@ -109,6 +114,12 @@ class Live:
                 changed, tail.changed = tail.changed, asyncio.Event()
                 changed.set()
 
+    async def _since(self, since_us: int, project: str) -> list[str]:
+        try:
+            return (await anyio.to_thread.run_sync(self._look, since_us, project))[1]
+        except StoreError:
+            return []
+
     def _look(self, since_us: int, project: str) -> tuple[int, list[str]]:
         return views.touched_since(self._reader, since_us, project=project)
 
@@ -117,3 +128,7 @@ class Live:
             return views.last_touch(self._reader)
         except StoreError:
             return 0
+
+
+def _changed(traces: list[str], *, missed: bool) -> bytes:
+    return b"event: changed\ndata: " + msgspec.json.encode({"traces": traces, "missed": missed}) + b"\n\n"

@@ -27,7 +27,7 @@ from starlette.routing import BaseRoute, Route
 from ..errors import StoreError
 from ..store import Reader
 from . import answers, assets, export
-from .asking import BadQuestion
+from .asking import BadQuestion, number
 from .live import Live
 
 _POLICY = (
@@ -83,7 +83,13 @@ def data(parts: Parts) -> list[BaseRoute]:
         if live.full:
             return _json({"message": "too many pages are following: close one"}, 503)
         headers = {**_SAFE, "cache-control": "no-store"}
-        return StreamingResponse(live.stream(_project(request)), media_type="text/event-stream", headers=headers)
+        try:
+            since_us = number(request.query_params, "since_us")
+        except BadQuestion as error:
+            return _json({"message": str(error)}, 400)
+        return StreamingResponse(
+            live.stream(_project(request), since_us), media_type="text/event-stream", headers=headers
+        )
 
     def by_query(path: str, answer: Callable[[Reader, Mapping[str, str], str], Any]) -> Route:
         return route(path, lambda asked: answer(reader, asked.query_params, _project(asked)))

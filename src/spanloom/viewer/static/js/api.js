@@ -80,7 +80,8 @@ export function listen(heard) {
 async function follow(signal) {
   for (let pause = 1000; !signal.aborted; pause = Math.min(pause * 2, 30_000)) {
     try {
-      const response = await fetch("/view/live", { signal, headers: key ? { authorization: `Bearer ${key}` } : {} });
+      // What came in while the list was being asked for, and this stream was not there yet, is told first.
+      const response = await fetch(`/view/live?since_us=${(Date.now() - 3000) * 1000}`, { signal, headers: key ? { authorization: `Bearer ${key}` } : {} });
       if (response.ok) {
         pause = 500;
         await read(response.body.getReader());

@@ -43,6 +43,11 @@ function App() {
   const { path, query } = useAddress();
   const [name, page, wide] = pageOf(path, query);
   const keys = useRef(null);
+  const before = useRef(path);
+  useEffect(() => { // a new page is begun from its top, by keyboards and screen readers too
+    if (before.current !== path) document.getElementById("main").focus({ preventScroll: true });
+    before.current = path;
+  }, [path]);
   useEffect(() => { document.title = `${name} · Spanloom`; }, [name]);
   useEffect(() => {
     const pressed = globalKeys(() => keys.current && keys.current.showModal());
