@@ -8,6 +8,7 @@
     body.py    a request's body, bounded before and after decompression
     desk.py    the threads that blocking work is done on, and how many may wait for them
     disk.py    refusing before the disk is full
+    openapi.py  the API's description of itself
     rest.py    runs in the shapes of Lunary's public API
     protocol.py  HTTP/1.1 with an end to every wait for a client
     server.py  the server itself: `serve` for the command, `Running` inside another program

@@ -7,6 +7,7 @@
     GET   /v1/runs/{id}             one run;  /related  it and all below it, parents before children
     GET   /v1/runs/{id}/feedback    its merged feedback; PATCH merges thumb, comment, score, label into it
     GET   /v1/health                whether the store can be read
+    GET   /openapi.json             all of this, for programs
 
 Promises: the store is called on worker threads, never on the event loop; a trailing slash does not matter; whatever is
 sent, the answer is 4xx JSON that names it: ``{"message", "path"?}``. Must never: answer before the commit.
@@ -37,6 +38,7 @@ from .disk import Disk
 from .edge import Edge
 from .intake import Intake
 from .mounts import Mount, Parts, in_json, respond
+from .openapi import OPENAPI
 from .usage_routes import USAGE_MOUNTS
 
 _T = TypeVar("_T")
@@ -163,6 +165,7 @@ def _lunary_routes(parts: Parts) -> list[BaseRoute]:
 
 MOUNTS: tuple[Mount, ...] = (
     Mount(_lunary_routes),
+    OPENAPI,
     *USAGE_MOUNTS,
 )
 """What every collector serves; other rooms (the viewer) are handed to `create_app` by whoever starts the server."""
