@@ -78,6 +78,15 @@ def check_configuration(home: Path, printed: str) -> None:
     assert "created" in printed
 
 
+def check_metering(home: Path, printed: str) -> None:
+    agent = tree(home)
+    assert agent.shape() == ["agent resolve", "llm gpt-4o"]
+    assert agent.one("llm").tokens == (1000, 200)
+    with Reader(home / "local.db") as reader:
+        (outcome,) = reader.usage_events()
+    assert (outcome.name, outcome.idempotency_key, outcome.customer) == ("ticket_resolved", "ticket-42", "acme")
+
+
 def check_privacy(home: Path, printed: str) -> None:
     order = tree(home)
     assert order.input["customer"] == "[a customer]"
@@ -99,6 +108,7 @@ CHECKS: dict[str, Callable[[Path, str], None]] = {
     "Feedback": check_feedback,
     "Threads and processes": check_threads,
     "Configuration": check_configuration,
+    "Metering and outcomes": check_metering,
     "Privacy": check_privacy,
     "Your own tests": check_nothing_sent,
 }
