@@ -33,7 +33,7 @@ LAZY_DOORS = {
     },
     "sqlite3": {"store", "cli/doctor.py"},  # doctor names the version and what it can do
     "rich": {"cli"},
-    "opentelemetry": {"otel", "shipping/transport.py"},
+    "opentelemetry": {"otel", "shipping/transport.py", "dialects/otlp_proto.py"},
     "starlette": {"collector", "viewer"},
     "uvicorn": {"collector", "viewer"},
 }
