@@ -120,8 +120,19 @@ def read_on(port: int, done: threading.Event, took: list[float]) -> None:
             took.append((time.perf_counter() - began) * 1000)
 
 
+def feed(port: int, seconds: float, rate: float) -> None:
+    """Send at this rate to a collector that is running, for as long; says how it went."""
+    each = max(1, int(seconds * rate / BATCH / CONNECTIONS))
+    made = [[next(source) for _ in range(each)] for source in (requests(random.randrange(1 << 30)) for _ in range(4))]
+    print("ready", flush=True)
+    show(f"meanwhile, paced at {rate:,.0f}", *send(port, made, rate))
+
+
 def main() -> None:
     """Send and print."""
+    if sys.argv[1:2] == ["feed"]:
+        feed(int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
+        return
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
     paced = float(sys.argv[2]) if len(sys.argv) > 2 else 5000.0
     sources = [requests(number) for number in range(CONNECTIONS)]

@@ -1,14 +1,16 @@
 """How the store does with a million runs: ``python -m benchmarks.store_scale [RUNS] [DIRECTORY]``.
 
 Writes RUNS runs (1,000,000 unless said otherwise; start and end, with a prompt and an answer) in batches of 500, fills
-the search index, and prints the median and the worst of 20 for each question of the goals, in milliseconds. About
-2 KB of disk for each run.
+the search index, and prints the median and the worst of 20 for each question of the goals, in milliseconds; then the
+same while `spanloom serve` takes 2,000 events a second into that store from a third process. About 2 KB of disk for
+each run.
 """
 
 from __future__ import annotations
 
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,9 +19,12 @@ from pathlib import Path
 
 from msgspec import Raw
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
 from spanloom.clock import Ids, iso
 from spanloom.records import RunEnd, RunStart, TokenUsage
 from spanloom.store import Incoming, Reader, RunFilter, Store
+from support.serving import Serving
 
 WORDS = [f"word{number}" for number in range(20_000)]
 
@@ -103,6 +108,24 @@ def main() -> None:
                 pass
             print(f"{time.perf_counter() - began:,.0f} s for the search index", flush=True)
             ask(path)
+        ask_under_load(path)
+
+
+def ask_under_load(path: Path) -> None:
+    """The same questions while events come in."""
+    with Serving(path) as serving:
+        feeding = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.http_ingest", "feed", str(serving.port), "40", "2000"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert feeding.stdout is not None and feeding.stdout.readline() == "ready\n"
+            print("while 2,000 events/s come in:", flush=True)
+            ask(path)
+            print(feeding.communicate(timeout=300)[0], flush=True)
+        finally:
+            feeding.kill()
+            feeding.wait()
 
 
 def ask(path: Path) -> None:

@@ -4,6 +4,7 @@
     mounts.py  what a mount is, and what it may use
     edge.py    around every request: who is asking, what went wrong, security headers
     access.py  who may come in
+    attempts.py  wrong keys, counted
     intake.py  what became of each event: nothing is acknowledged before it is committed
     body.py    a request's body, bounded before and after decompression
     desk.py    the threads that blocking work is done on, and how many may wait for them

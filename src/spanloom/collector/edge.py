@@ -1,9 +1,9 @@
 """Around every request: who is asking, then the answer, then whatever went wrong in the mount's own words.
 
 Theory of operation. In this order: ambiguous framing (400) and heads out of proportion (414, 431), the names this
-server goes by (421, 403), the credential (401), the route (404, 405), the route's own refusals; each raises `Refused`
-and is said by `Mount.answer`. What nobody foresaw is 500 and one line in the log. Every answer gets the security
-headers.
+server goes by (421, 403), the credential (401; 429 for whoever tries many), the route (404, 405), the route's own
+refusals; each raises `Refused` and is said by `Mount.answer`. What nobody foresaw is 500 and one line in the log. Every
+answer gets the security headers.
 
 Promises: whatever is sent, an answer; after a failure in the middle of one the connection ends. Must never: show a
 traceback, or log a body, a credential or a client's text.
@@ -12,6 +12,7 @@ traceback, or log a body, a credential or a client's text.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import StoreError
 from .access import Access
+from .attempts import Attempts
 from .body import Limits, Refused
 from .intake import refusal_of
 from .mounts import Mount
@@ -48,6 +50,7 @@ class Edge:
     def __init__(self, router: ASGIApp, access: Access, limits: Limits, mounts: Sequence[Mount]) -> None:
         self._router = router
         self._limits = limits
+        self._attempts = Attempts()
         self._access = access
         self._mounts = sorted(mounts, key=lambda mount: -len(mount.prefix))
 
@@ -76,9 +79,23 @@ class Edge:
                 request.state.project = self._access.project(request.headers)
             await self._router(scope, receive, sending)
         except Exception as error:  # the collector's edge: a named door
-            answer = _answer(_refused(error), mount)  # no name for the refusal here: it would keep this frame alive
+            answer = _answer(
+                self._slowed(_refused(error), scope), mount
+            )  # no name for the refusal here: it would keep this frame alive
             if not started:  # otherwise returning now ends the connection, which is all that can still be said
                 await answer(scope, receive, sending)
+
+    def _slowed(self, refused: Refused, scope: Scope) -> Refused:
+        """The refusal, or that of one who has presented too many wrong keys."""
+        if refused.status != 401:
+            return refused
+        client = scope.get("client")
+        wait_seconds = self._attempts.wrong(client[0] if client else "")
+        if wait_seconds is None:
+            return refused
+        slowed = Refused(429, "too many wrong keys from this address: wait, and send the right one")
+        slowed.retry_after_seconds = math.ceil(wait_seconds)
+        return slowed
 
 
 def check_framing(scope: Scope, limits: Limits) -> None:
