@@ -250,3 +250,21 @@ def test_no_credential_of_another_destination_is_sent(ship: Any) -> None:
             others = [f"{other}-key" for other in BUILD if other != name]
             assert f"{name}-key" in said and not any(other in said for other in others)
             assert valmi.credential(sent) or name != "valmi"
+
+
+@pytest.mark.parametrize("name", ["valmi", "lumen"])
+def test_one_customers_refused_events_hold_up_nobody_elses(name: str, ship: Any) -> None:
+    """Forty events in a row that the endpoint answers with 400: dead letters with its words; all others are counted."""
+
+    def picky(request: Any) -> Response | None:
+        return DIALECTS[name].write_error(400, "unknown customer") if b"stranger" in request.body else None
+
+    with serving(name) as server:
+        server.answer_with(*[picky] * 1000)
+        rig, shipper = ship(BUILD[name](server.url).build())
+        rig.append(*(event(number, customer="stranger") for number in range(40)))
+        rig.append(*(event(number) for number in range(40, 60)))
+        assert shipper.flush(10.0)
+        health = shipper.health()
+        assert (health.delivered, health.dead_lettered, health.balance()) == (20, 40, 0)
+        assert all("unknown customer" in reason for reason in health.dead_lettered.by_reason)

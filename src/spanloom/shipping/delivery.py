@@ -33,7 +33,7 @@ from ..records import LossReport, encode
 from ..wire import Verdict
 from .destination import NEVER_SENT, NOT_KEPT, Destination
 from .hand import Hand, Item
-from .ledger import Ledger
+from .ledger import Ledger, warn
 from .retry import Pacing
 
 _PATIENCE = 5
@@ -250,10 +250,16 @@ class Delivery:
             hand.refused(items)
         elif too_big:
             self._shrink(hand, items[0])
-        elif self._refusals < _REFUSALS_IN_A_ROW:
+        elif self._refusals < _REFUSALS_IN_A_ROW or self.destination.policy.refusals_are_final:
             self._refusals += 1
             self._bury(hand, items[0], reason)
-        if self._refusals >= _REFUSALS_IN_A_ROW:
+        if self._refusals < _REFUSALS_IN_A_ROW:
+            return
+        if self.destination.policy.refusals_are_final:
+            self._refusals = 0
+            message = "%s refused %d records one by one, none accepted between them (%s): they are dead letters"
+            warn(message, self.destination.name, _REFUSALS_IN_A_ROW, self.ledger.reason(reason))
+        else:
             self._not_taking(f"refuses every record ({reason})", pause=True)
 
     def _shrink(self, hand: Hand, item: Item) -> None:

@@ -37,6 +37,9 @@ class BatchPolicy:
     """The whole of one `deliver`, whatever the endpoint does."""
     dedupe_seconds: float | None = None
     """How long the endpoint knows a record again. None: as long as it has it, so that resending is always safe."""
+    refusals_are_final: bool = False
+    """Whether a 400 or 422 to one record alone speaks of that record, however many are refused in a row: then none of
+    them holds up what comes after. Otherwise ten in a row are taken for the endpoint's trouble."""
     inline_at_exit: bool = True
     """Whether `deliver` keeps its deadline on any thread, so that it may run on the caller's when ours never did."""
 

@@ -55,6 +55,7 @@ class _Usage(_HoldsKey):
         policy = BatchPolicy(
             max_events=max_events,
             dedupe_seconds=0.0 if drop else _DEDUPE_SECONDS,
+            refusals_are_final=True,
             inline_at_exit=_needs_no_lookup(url),
         )
         # A connection that is kept alive may break just as it is used, and the transport then sends once more.
