@@ -53,9 +53,11 @@ def test_the_file_opens_offline_with_everything_visible(office: Any, browser: Br
         context.close()
 
 
-def test_the_button_makes_the_same_file(office: Any, open_page: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_the_button_makes_the_same_file(office: Any, open_page: Any, tmp_path: Path, size: str, theme: str) -> None:
     """From the trace's page, under its own name."""
-    page = open_page(f"/traces/{office.failed}")
+    page = open_page(f"/traces/{office.failed}", size, theme)
     with page.expect_download() as download:
         page.get_by_role("button", name="Export HTML").click()
     assert download.value.suggested_filename == f"trace-{office.failed}.html"

@@ -85,6 +85,7 @@ function drawn(node, at, span, shut, isChosen) {
         : html`<span class="caret none"></span>`}
       <span class="swatch"></span><span class="hidden">${run.type || "run"}, ${run.status || ""}:</span><span class="cut label">${title(run)}</span>
       ${run.model && run.model !== run.name && !node.marks.length && html`<span class="cut faint model">${run.model}</span>`}
+      ${node.parent && run.service && run.service !== node.parent.run.service && html`<span class="pill hide-phone" title="recorded by this service">${run.service}</span>`}
       ${shut && html`<span class="pill">${count(node.last - node.index)}</span>`}
       ${shut && node.errors > 0 && !bad(node) && html`<span class="pill bad">${count(node.errors)} failed</span>`}
       ${node.hidden > 0 && html`<span class="pill" title="left out here">+${count(node.hidden)}</span>`}
