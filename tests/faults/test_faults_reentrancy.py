@@ -29,7 +29,7 @@ def emit(mark):
         pass
 
 def close():
-    say("flushed", spanloom.flush(timeout_seconds=60))
+    say("flushed", spanloom.flush(timeout_seconds=240))
     say_health()
     leaving()
 """
@@ -55,7 +55,7 @@ def assert_exact(done: Finished, oracle: Oracle) -> None:
 
 
 def test_signal_handler_emits_at_500_hz(home: Path) -> None:
-    """A handler interrupts emit, flush and health at any bytecode, 500 times a second: no hang, exact (C39)."""
+    """A handler that emits, asks and flushes interrupts the same at any bytecode, 500 times a second: exact (C39)."""
     body = """
     import itertools, signal, time
     seconds = float(sys.argv[2])
@@ -69,6 +69,9 @@ def test_signal_handler_emits_at_500_hz(home: Path) -> None:
         inside = True
         emit(f"signal-{in_handler}")
         in_handler += 1
+        if in_handler % 4 == 0:
+            spanloom.health()
+            spanloom.flush(timeout_seconds=0)
         inside = False
 
     signal.signal(signal.SIGALRM, handler)
@@ -116,9 +119,9 @@ def test_finalisers_emit_at_gc_threshold_1(home: Path) -> None:
     say("emitted", dead + count)
     close()
     """
-    count = volume(ci=3000, full=1_000_000)
+    count = volume(ci=3000, full=100_000)
     with Oracle(keeps="ids") as oracle:
-        done = run(body, oracle, home, str(count), timeout_seconds=60 + count / 500)
+        done = run(body, oracle, home, str(count), timeout_seconds=60 + count / 200)
         assert_exact(done, oracle)
 
 
@@ -222,9 +225,9 @@ def test_many_threads_emit_flush_and_ask(home: Path) -> None:
     say("emitted", threads * each)
     close()
     """
-    threads, each = volume(ci=16, full=64), volume(ci=300, full=10_000)
+    threads, each = volume(ci=16, full=64), volume(ci=300, full=2_000)
     with Oracle(keeps="ids") as oracle:
-        done = run(body, oracle, home, str(threads), str(each), timeout_seconds=60 + threads * each / 1000)
+        done = run(body, oracle, home, str(threads), str(each), timeout_seconds=60 + threads * each / 400)
         assert_exact(done, oracle)
 
 
@@ -268,7 +271,7 @@ def test_the_last_record_after_idleness_is_sent(home: Path) -> None:
         return [account["pending"] for account in plain(spanloom.health()).values()]
     """
     with Oracle(keeps="ids") as oracle:
-        trials = volume(ci=10, full=1000)
+        trials = volume(ci=6, full=300)
         done = run(textwrap.dedent(counts) + textwrap.dedent(body), oracle, home, str(trials),
                    timeout_seconds=60 + trials * 3)  # fmt: skip
         assert done.lines("late") == ["0"]

@@ -460,3 +460,35 @@ def test_a_stopped_process_goes_on_where_it_was() -> None:
     os.kill(pid, signal.SIGCONT)
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_flush_is_true_only_when_what_was_there_is_delivered() -> None:
+    """Asked at any moment of the shipper's work, and while others record: never True for a record that waits."""
+    arrived: set[bytes] = set()
+
+    def script(payloads: list[bytes]) -> list[Verdict]:
+        arrived.update(payloads)
+        return [DELIVERED] * len(payloads)
+
+    rig = Rig(Scripted(script))
+    shipper = rig.shipper()
+    early: list[bytes] = []
+
+    def work(first: int) -> None:
+        for number in range(first, first + 1200):
+            rig.append(mine := record(number))
+            if not shipper.flush(20.0) or mine not in arrived:
+                early.append(mine)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work, args=(10_000 * n,)) for n in range(1, 4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+        shipper.close(2.0)
+    assert early == []

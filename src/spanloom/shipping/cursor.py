@@ -18,43 +18,25 @@ the record was marked attempted.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import msgspec
-
 from ..clock import parse_iso_us
 from ..native import allocate_rlock
-from . import dead_letters, places
+from . import dead_letters
 from .bell import Bell
 from .bodies import MappedBody, Segment
 from .lanes import Entry, LaneCounts, Takes
 from .open_runs import timestamp_of
+from .position import Home, Position, save_position
 from .segment import Frame
 
 _SCAN_BYTES = 32 << 20
 """What one `take` looks through at most for a destination that takes little."""
 _CHUNK_EVENTS = 256
 _CHUNK_BYTES = 256 * 1024
-
-
-class Position(msgspec.Struct, frozen=True):
-    """A cursor as it is saved. ``open`` is a list of (sequence number, attempted at) below ``next``."""
-
-    next: int = 1
-    open: list[tuple[int, float | None]] = []
-    done: bool = False
-
-
-def read_position(path: str) -> Position | None:
-    """A saved cursor; None when there is none that can be read."""
-    try:
-        return msgspec.json.decode(places.read_file(path), type=Position)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None
 
 
 class _Place(NamedTuple):
@@ -71,18 +53,6 @@ class _Held(NamedTuple):
 
     segment: Segment
     attempted_at: float | None
-
-
-class Home(NamedTuple):
-    """Where a journal is: ``root`` holds all journals and the dead letters (empty: memory only), ``name`` is this one's
-    directory in it (empty: not made yet)."""
-
-    root: str = ""
-    name: str = ""
-    durable: bool = False
-
-    def path(self, file: str) -> str:
-        return os.path.join(self.root, self.name, file)
 
 
 class Cursor:
@@ -106,6 +76,7 @@ class Cursor:
         self._hand: dict[int, _Held] = {}
         self._returned: deque[Entry] = deque()
         self._ahead: dict[Segment, int] = {}
+        self._walking = False
         self._seen = self._delivered = 0
         self._rejected: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
@@ -125,23 +96,30 @@ class Cursor:
 
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
         """See `lanes.Lane.take`."""
+        with self._lock:
+            try:
+                self._walking = True
+                return self._taken(max_events, max_bytes)
+            finally:
+                self._walking = False
+
+    def _taken(self, max_events: int, max_bytes: int) -> list[Entry]:
         entries: list[Entry] = []
         size = scanned = 0
-        with self._lock:
-            while self._returned and len(entries) < max_events and (not entries or size < max_bytes):
-                entries.append(self._returned.popleft())
-                size += len(entries[-1].payload)
-            while len(entries) < max_events and (not entries or size < max_bytes) and scanned < _SCAN_BYTES:
-                self._take, frames = self._advance(
-                    self._take, max_events - len(entries), max(1, max_bytes - size), taking=True
-                )
-                if not frames:
-                    break
-                for frame in frames:
-                    scanned += len(frame.payload)
-                    if self._meet(frame):
-                        entries.append(self._hand_out(frame))
-                        size += len(frame.payload)
+        while self._returned and len(entries) < max_events and (not entries or size < max_bytes):
+            entries.append(self._returned.popleft())
+            size += len(entries[-1].payload)
+        while len(entries) < max_events and (not entries or size < max_bytes) and scanned < _SCAN_BYTES:
+            self._take, frames = self._advance(
+                self._take, max_events - len(entries), max(1, max_bytes - size), taking=True
+            )
+            if not frames:
+                break
+            for frame in frames:
+                scanned += len(frame.payload)
+                if self._meet(frame):
+                    entries.append(self._hand_out(frame))
+                    size += len(frame.payload)
         return entries
 
     def settle(self, entries: Iterable[Entry]) -> None:
@@ -216,17 +194,13 @@ class Cursor:
 
     def waiting(self) -> int:
         """See `lanes.Lane.waiting`."""
-        segment = self._take.segment
-        last = segment
-        while last.next is not None:
-            last = last.next
-        return max(0, last.end - self._take.sequence) + len(self._returned)
+        return max(0, self.last + 1 - self._take.sequence) + len(self._returned)
 
     def oldest_pending_seconds(self) -> float | None:
         """See `lanes.Lane.oldest_pending_seconds`."""
         with self._lock:
-            self._count_ahead()  # so that the walk below meets nothing uncounted
-            payload = self._oldest_payload()
+            # First, so that the walk meets nothing uncounted; where that cannot be, there is no telling.
+            payload = self._oldest_payload() if self._count_ahead() else None
         stamp = timestamp_of(payload) if payload else None
         try:
             return max(0.0, _wall_seconds() - parse_iso_us(stamp) / 1e6) if stamp else None
@@ -253,16 +227,23 @@ class Cursor:
         return bool(self._returned) or place.segment.next is not None or place.segment.end > place.sequence
 
     @property
+    def last(self) -> int:
+        """See `lanes.OwnLane.last`; takes no lock."""
+        segment = self._take.segment
+        while segment.next is not None:
+            segment = segment.next
+        return segment.end - 1
+
+    @property
     def floor(self) -> int:
-        """The lowest sequence number that is still needed."""
+        """See `lanes.OwnLane.floor`."""
         with self._lock:
             return min(self._hand, default=self._take.sequence)
 
     def finished(self) -> bool:
-        """Whether every record of the journal as it stands is terminal here."""
+        """See `lanes.OwnLane.finished`."""
         with self._lock:
-            self._count_ahead()
-            return not self._hand and not self._ahead
+            return self._count_ahead() and not self._hand and not self._ahead
 
     def lost_on_arrival(self, payload: bytes, reason: str) -> None:
         """Count a record that the journal could not keep. Only the thread that drains the journal calls this."""
@@ -367,9 +348,18 @@ class Cursor:
             self._meet(frame, taking=False)
         return bool(frames)
 
-    def _count_ahead(self) -> None:
-        while self._count_step():
-            pass
+    def _count_ahead(self) -> bool:
+        """Count what has not been taken yet. False, with nothing done, for a signal handler or a finaliser that came
+        in the middle of a walk of its own thread: what it counted would be counted again."""
+        if self._walking:
+            return False
+        try:
+            self._walking = True
+            while self._count_step():
+                pass
+        finally:
+            self._walking = False
+        return True
 
     # --- what is in hand
 
@@ -415,12 +405,7 @@ class Cursor:
         held = [(number, held.attempted_at) for number, held in sorted(self._hand.items())]
         later = [(n, at) for n, at in self._saved.open if n >= self._take.sequence]
         behind = max(self._take.sequence, self._saved.next)
-        position = Position(next=behind, open=held + later, done=done)
-        try:
-            data = msgspec.json.encode(position)
-            places.replace_file(self.home.path(f"{self.dest_id}.cursor"), data, durable=self.home.durable)
-        except OSError:
-            pass  # redelivery, which event ids make harmless
+        save_position(self.home, self.dest_id, Position(next=behind, open=held + later, done=done))
 
 
 def _start_of(segment: Segment) -> _Place:

@@ -16,8 +16,9 @@ from typing import NamedTuple
 from . import places
 from . import segment as form
 from .bodies import FileBody, Segment
-from .cursor import Cursor, Home, Position, read_position
+from .cursor import Cursor
 from .open_runs import OpenRuns, timestamp_of
+from .position import Home, Position, read_position
 from .volume import OPEN_RUNS, owed_by, quarantine
 
 

@@ -64,11 +64,6 @@ class Hand:
         self.suspects = 0
         self.lane.give_back(None)
 
-    @property
-    def done_through(self) -> int:
-        """Every record up to this number has been dealt with."""
-        return self.items[0].number - 1 if self.items else self.taken
-
     def fill(self, policy: BatchPolicy, max_bytes: int) -> None:
         """Take from the lane what still fits into a batch; nothing while what is in hand has failed."""
         if self.suspects or (self.items and self.items[0].failures):

@@ -15,8 +15,8 @@ import msgspec
 from . import dead_letters, places
 from . import segment as form
 from .adoption import JOURNAL_NAME, may_own
-from .cursor import read_position
 from .dead_journal import read_segment, segment_paths
+from .position import read_position
 from .volume import DESTINATIONS, LOCK, QUARANTINE, Volume, owed_by
 
 

@@ -39,13 +39,14 @@ from .bell import Bell, Sleeper, ring_sleepers
 from .blame import is_ours
 from .bodies import Body, FileBody, HeapBody, Item, MappedBody, Segment, in_memory
 from .chain import Chain
-from .cursor import Cursor, Home
+from .cursor import Cursor
 from .forks import renew_after_fork
 from .keeper import Keeper
 from .lanes import Takes
 from .mapping import Mapping
 from .open_runs import OpenRuns
 from .parts import JournalState, Limits
+from .position import Home
 from .reasons import Reasons
 from .volume import Volume, is_dest_id
 

@@ -119,3 +119,22 @@ class Lane(Protocol):
     def wake(self) -> None:
         """End a `wait` or `rest` from any thread, also from a signal handler. Never blocks."""
         ...
+
+
+class OwnLane(Lane, Protocol):
+    """The lane over this process's journal, where positions say how far it is."""
+
+    @property
+    def last(self) -> int:
+        """The position of the last record that the journal has accepted; 0 before the first."""
+        ...
+
+    @property
+    def floor(self) -> int:
+        """The lowest position that is still needed: every record below it is terminal, or not for this destination."""
+        ...
+
+    def finished(self) -> bool:
+        """Whether every record of the journal as it stands is terminal here. False also where it cannot be told, to a
+        signal handler that interrupted this lane's own counting."""
+        ...

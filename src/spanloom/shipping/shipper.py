@@ -27,7 +27,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..native import Waiter, allocate_lock, get_ident, start_thread
 from .delivery import Delivery
@@ -35,7 +34,7 @@ from .destination import Destination
 from .forks import renew_after_fork
 from .hand import Hand
 from .importing import unforked
-from .lanes import Lane
+from .lanes import Lane, OwnLane
 from .ledger import DestinationHealth, Ledger, warn
 from .retry import Pacing, RetryRules
 
@@ -46,22 +45,13 @@ _SLOW_FACTOR = 3.0
 _LONGEST_RESTART_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    """How far the own lane is, in numbers of records taken; replaced whole, so that any thread may read it."""
-
-    taken: int = 0
-    done_through: int = 0
-    in_hand: int = 0
-
-
 class Shipper:
     """Ships one destination's records. Any thread may call its methods; none of them raises."""
 
     def __init__(
         self,
         destination: Destination,
-        own: Lane,
+        own: OwnLane,
         adopted: Lane | None = None,
         *,
         durable: bool = True,
@@ -102,7 +92,6 @@ class Shipper:
         self._lives = 0  # the thread's ident, once it runs
         self._deaths = 0
         self._start_after = 0.0
-        self._progress = _Progress()
 
     # --- called by anyone
 
@@ -133,7 +122,7 @@ class Shipper:
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until every record accepted so far is delivered or given up; False when the time is over first, or when
         the endpoint refuses until a person acts."""
-        target = self._target()
+        target = self._own.last
         if self._reached(target) or self._closing or get_ident() == self._lives:
             return self._reached(target)
         deadline = time.monotonic() + max(0.0, timeout_seconds)
@@ -199,13 +188,10 @@ class Shipper:
 
     # --- what flush and close wait for
 
-    def _target(self) -> int:
-        """The number, in the order of taking, of the last record that is pending in the own lane."""
-        progress = self._progress
-        return progress.taken - progress.in_hand + self._own.counts().pending
-
     def _reached(self, target: int) -> bool:
-        return self._progress.done_through >= target or self._own.counts().pending == 0
+        """Whether every record of the own lane up to this position is terminal. By positions, not by counts: of two
+        counts that are read one after the other, the second has moved on."""
+        return self._own.floor > target or self._own.finished()
 
     def _patience(self) -> float:
         """The moment, in monotonic seconds, at which the end of the process stops waiting for this endpoint."""
@@ -292,8 +278,6 @@ class Shipper:
 
     def _send(self, deadline: float) -> bool:
         sent = self._delivery.send_one(deadline)
-        hand = self._hands[0]
-        self._progress = _Progress(hand.taken, hand.done_through, len(hand.items))
         if sent:
             self._deaths = 0
             self._after_batch()
