@@ -1,6 +1,6 @@
 """Whether an endpoint that swallows everything delays the others: one lives, and beside it one that lives or does not.
 
-    python -m benchmarks.fan_out [--events 40] [--turns 5]
+    python -m benchmarks.fan_out [--events 15] [--turns 4]
 
 Each turn is a fresh process per condition, the two conditions by turns. A delivery takes from `spanloom.outcome`
 returning to the endpoint having the request's last byte; both ends read the same monotonic clock. Prints the median and
@@ -25,8 +25,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import median, quantiles
 
 CONDITIONS = ("alive", "blackholed")
-_PAUSE_SECONDS = 0.25
-"""Longer than an event waits for company (0.2 s), so that each goes by itself and a millisecond more would show."""
+_PAUSE_SECONDS = 1.3
+"""Longer than an event waits for company (0.2 s when idle, 1 s when busy): each goes by itself, and a few milliseconds
+more would show."""
 
 
 class _Endpoint(ThreadingHTTPServer):
@@ -106,8 +107,8 @@ def _wait_for(endpoint: _Endpoint, key: str) -> None:
 def main() -> None:
     """Both conditions by turns, and what they took."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.fan_out", description=__doc__)
-    options.add_argument("--events", type=int, default=40)
-    options.add_argument("--turns", type=int, default=5)
+    options.add_argument("--events", type=int, default=15)
+    options.add_argument("--turns", type=int, default=4)
     options.add_argument("--condition", choices=CONDITIONS)
     given = options.parse_args()
     if given.condition:

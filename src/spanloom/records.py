@@ -75,6 +75,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     user_id: str | None = None
     thread_id: str | None = None
     customer: str | None = None
+    agent_key: str | None = None
     key: str | None = None
     # The host's trace, when joined: W3C trace id (32 hex) and the id (16 hex) of the parent span outside.
     trace_id: str | None = None
@@ -157,7 +158,8 @@ class UsageEvent(Record, frozen=True, kw_only=True):
     """Something that is counted or billed: ``name`` happened ``value`` times for ``customer``.
 
     ``properties`` and ``labels`` are JSON objects. ``idempotency_key`` is made once and never changes.
-    ``metered`` is the type of the run that this was made from, when it was not the user who called.
+    ``agent_key`` is the agent it is counted for, where an endpoint tells agents apart. ``metered`` is the type of the
+    run that this was made from, when it was not the user who called.
     """
 
     name: str
@@ -169,6 +171,7 @@ class UsageEvent(Record, frozen=True, kw_only=True):
     run_id: str | None = None
     root_run_id: str | None = None
     user_id: str | None = None
+    agent_key: str | None = None
     metered: str | None = None
 
 

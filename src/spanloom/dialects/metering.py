@@ -78,6 +78,7 @@ def action_of(end: RunEnd, types: Collection[str]) -> Action | None:
         run_id=end.run_id,
         root_run_id=end.root_run_id,
         user_id=end.user_id,
+        agent_key=end.agent_key,
         metered=end.type,
     )
 

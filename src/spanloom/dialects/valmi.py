@@ -38,8 +38,9 @@ _ROUTES = {"actions": "action_type", "outcomes": "outcome_type"}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``agent_key`` names the agent instance. ``metadata_key``: the name under which the idempotency key stands in
-    metadata, "" for not at all. ``send_outcome_timestamp`` adds a field that the document does not list."""
+    """``agent_key`` names the agent instance where an event names none. ``metadata_key``: the name under which the
+    idempotency key stands in metadata, "" for not at all. ``send_outcome_timestamp`` adds a field that the document
+    does not list."""
 
     api_key: str = field(default="", repr=False)
     agent_key: str = field(default="", repr=False)
@@ -77,7 +78,8 @@ def _request(event: UsageRecord, options: Options) -> Request:
         extras[options.metadata_key] = event.idempotency_key
     metadata = usage.with_ours(event.properties, extras)
     outcome = isinstance(event, Outcome)
-    body: dict[str, Any] = {"agent_key": options.agent_key, "outcome_type" if outcome else "action_type": event.name}
+    agent_key = event.agent_key or options.agent_key
+    body: dict[str, Any] = {"agent_key": agent_key, "outcome_type" if outcome else "action_type": event.name}
     if outcome:
         body["value"] = event.value
     if metadata:

@@ -22,10 +22,13 @@ class Ambient:
 
     ``who`` are the members of start and end alike (``,"userId":"u1"``), ``props`` those of the start alone; ``tags``
     are JSON strings, ``metadata`` maps a JSON string to its JSON value. ``key_scope`` is one object for each block
-    that names a key, so that the outermost run in it can be told.
+    that names a key, so that the outermost run in it can be told. ``agent_key`` is the one in the metadata, for
+    endpoints that tell agents apart: it has to be on what is counted, also where content is not kept.
     """
 
-    __slots__ = ("customer", "key", "key_scope", "metadata", "props", "tags", "thread", "user", "user_props", "who")
+    __slots__ = (
+        "agent_key", "customer", "key", "key_scope", "metadata", "props", "tags", "thread", "user", "user_props", "who",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Ambient:
         customer: str = "",
         key: str = "",
         key_scope: object = None,
+        agent_key: str = "",
         tags: tuple[str, ...] = (),
         metadata: dict[str, str] | None = None,
     ) -> None:
@@ -47,9 +51,10 @@ class Ambient:
         self.key_scope = key_scope
         self.tags = tags
         self.metadata = metadata or {}
+        self.agent_key = agent_key
         self.who = "".join(
             f',"{name}":{value}'
-            for name, value in (("userId", user), ("threadId", thread), ("customer", customer))
+            for name, value in (("userId", user), ("threadId", thread), ("customer", customer), ("agentKey", agent_key))
             if value
         )
         self.props = f',"userProps":{user_props}' if user_props else ""

@@ -133,6 +133,9 @@ def _rendered(recorder: Recorder, given: Mapping[str, Any]) -> dict[str, Any]:
             rendered[name] = texts_of(recorder, value, "tags")
         elif name == "metadata":
             rendered[name] = members_of(recorder, value, "metadata")
+            agent_key = value.get("agent_key")
+            if isinstance(agent_key, str) and agent_key:
+                rendered["agent_key"] = json_text(agent_key)
         elif name == "user_props":
             rendered[name] = object_of(members_of(recorder, value, "userProps"))
         else:

@@ -77,6 +77,8 @@ def _write(kind: str, given: Mapping[str, Any]) -> str:
         members.append(f'"customer":{json_text(customer) if customer else ambient.customer}')
     if ambient.user:
         members.append(f'"userId":{ambient.user}')
+    if ambient.agent_key:
+        members.append(f'"agentKey":{ambient.agent_key}')
     members += _run_members(kind, given)
     for name in ("properties", "labels"):
         value = given[name]

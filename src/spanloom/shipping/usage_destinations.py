@@ -114,8 +114,9 @@ class Vluna(_Usage):
 class Valmi(_Usage):
     """Valmi's ``/actions`` and ``/outcomes``, one event a request on a kept-alive connection.
 
-    ``agent_key`` names the agent instance. ``metadata_key``: the name under which the idempotency key stands in the
-    metadata, "" for not at all. ``send_outcome_timestamp`` adds a field that the documented outcome does not list.
+    ``agent_key`` names the agent instance; inside ``spanloom.context(metadata={"agent_key": …})`` it is that one.
+    ``metadata_key``: the name under which the idempotency key stands in the metadata, "" for not at all.
+    ``send_outcome_timestamp`` adds a field that the documented outcome does not list.
     """
 
     api_key: str = field(repr=False)
