@@ -79,6 +79,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     key: str | None = None
     # The host's trace, when joined: W3C trace id (32 hex) and the id (16 hex) of the parent span outside.
     trace_id: str | None = None
+    link: str | None = None
     parent_span_id: str | None = None
     service: str | None = None
     runtime: str | None = None

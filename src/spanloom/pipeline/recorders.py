@@ -11,6 +11,7 @@ from typing import Any
 
 from ..clock import Clock, Ids
 from ..encoder import Encoder
+from ..otel.joining import Joining
 from ..recording.keys import KeyedRuns
 from ..recording.lineage import Remote, remote_parent
 from ..recording.recorder import Recorder, Sink
@@ -29,6 +30,8 @@ def make(
     keyed_runs: KeyedRuns | None = None,
 ) -> Recorder:
     """The recorder that does what the settings say, into ``sink``."""
+    mode = settings.join_otel
+    joining = Joining(mode, _parent_of_process(settings.traceparent)) if mode else None
     return Recorder(
         sink,
         Encoder(redactor=Redactor(settings.redact)),
@@ -40,7 +43,8 @@ def make(
         strict=settings.strict,
         propagate_threads=settings.propagate_threads,
         service=settings.service,
-        origin=_origin(settings.traceparent),
+        origin=joining.origin if joining is not None else _origin(settings.traceparent),
+        host_spans=joining.live if joining is not None else (),
         run_url=run_url,
         keyed_runs=keyed_runs,
         usage_refusal=usage_rules(settings.destinations or ()) if settings.strict else None,
@@ -49,8 +53,12 @@ def make(
 
 def _origin(traceparent: str | None) -> Callable[[], Remote | None] | None:
     """The parent that ``TRACEPARENT`` names for everything in this process, or None."""
-    remote = remote_parent(traceparent) if traceparent else None
+    remote = _parent_of_process(traceparent)
     return None if remote is None else lambda: remote
+
+
+def _parent_of_process(traceparent: str | None) -> Remote | None:
+    return remote_parent(traceparent) if traceparent else None
 
 
 class NoSink:

@@ -46,14 +46,23 @@ class Remote:
     """A parent elsewhere: a run of ours by its id, or a span of a host's trace.
 
     ``run_id`` and ``root_id`` are "" when unknown, and so are ``trace_id`` (32 hex) and ``span_id`` (16 hex).
-    ``sampled`` is None when the other side has not decided for us.
+    ``sampled`` is None when the other side has not decided for us. ``link`` is a W3C traceparent of a span that
+    belongs to another trace and is to be named on the root.
     """
 
-    __slots__ = ("root_id", "run_id", "sampled", "span_id", "trace_id")
+    __slots__ = ("link", "root_id", "run_id", "sampled", "span_id", "trace_id")
 
     def __init__(
-        self, run_id: str = "", root_id: str = "", trace_id: str = "", span_id: str = "", sampled: bool | None = None
+        self,
+        run_id: str = "",
+        root_id: str = "",
+        trace_id: str = "",
+        span_id: str = "",
+        sampled: bool | None = None,
+        *,
+        link: str = "",
     ) -> None:
+        self.link = link
         self.run_id = run_id
         self.root_id = root_id
         self.trace_id = trace_id

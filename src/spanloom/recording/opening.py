@@ -24,6 +24,7 @@ Surrounding = Run | Remote | list[bool] | None
 def open_run(recorder: Recorder, label: Label, parent: Surrounding, ambient: Ambient, kind: type[Run] = Run) -> Run:
     """A run under ``parent`` (OUTSIDE: a root, unless the process has a parent elsewhere). Writes no record."""
     scope = None
+    host_span = 0
     if isinstance(parent, list):  # OUTSIDE
         parent = recorder.origin() if recorder.origin is not None else None
     if isinstance(parent, Run):
@@ -33,25 +34,35 @@ def open_run(recorder: Recorder, label: Label, parent: Surrounding, ambient: Amb
         parent_id: str | None = parent.id
         scope = parent.key_scope
         common = f',"runId":"{run_id}"{label.members},"parentRunId":"{parent_id}"{trace.members}{ambient.who}'
+        if recorder.host_spans:
+            host_span = recorder.host_spans[0]()
+            if host_span and host_span != parent.host_span and f"{host_span:016x}" != parent.span_hex:
+                common += f',"parentSpanId":"{host_span:016x}"'  # a span of the host's lies between the two runs
     else:
         now_ns = recorder.clock.root_now_ns()
         run_id = recorder.ids.new(now_ns)
         trace = _new_trace(recorder, run_id, parent, now_ns)
         parent_id = parent.run_id or None if parent is not None else None
+        if recorder.host_spans:
+            host_span = recorder.host_spans[0]()
         elsewhere = "" if parent_id is None else f',"parentRunId":{json_text(parent_id)}'
         common = f',"runId":"{run_id}"{label.members}{elsewhere}{trace.members}{ambient.who}'
     if ambient.key and ambient.key_scope is not scope:
         common += f',"key":{ambient.key}'  # the outermost run in the block that names the key
         recorder.keyed_runs.remember(ambient.key, run_id)
-    return kind(recorder, label, run_id, parent_id, trace, common, iso(now_ns), ambient.key_scope)
+    run = kind(recorder, label, run_id, parent_id, trace, common, iso(now_ns), ambient.key_scope)
+    if host_span:
+        run.host_span = host_span
+    return run
 
 
 def _new_trace(recorder: Recorder, run_id: str, parent: Remote | None, now_ns: int) -> Trace:
     offset_ns = now_ns - recorder.monotonic_ns()
     service = f',"service":{json_text(recorder.service)}' if recorder.service else ""
-    if parent is None:
+    if parent is None or (parent.link and not parent.trace_id and not parent.run_id):
         sampled = chosen(run_id, recorder.sample)
-        return Trace(run_id, run_id, offset_ns, sampled, "", f',"rootRunId":"{run_id}"{service}')
+        link = f',"link":"{parent.link}"' if parent is not None else ""
+        return Trace(run_id, run_id, offset_ns, sampled, "", f',"rootRunId":"{run_id}"{link}{service}')
     # A bare run id says nothing of the trace; a host's span makes this the outermost run of ours.
     root_id = parent.root_id or ("" if parent.run_id else run_id)
     decided = parent.sampled

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import Clock, Ids
@@ -47,15 +47,31 @@ class Recorder:
 
     ``sample`` is the share of traces (0 to 1) that are recorded with content; the others keep their end records for
     metering. ``origin`` is asked for a parent elsewhere (the host's trace, ``TRACEPARENT``) whenever a run opens
-    outside any other; ``run_url`` gives the address at which a run can be looked at; ``usage_refusal`` says why an
+    outside any other; ``host_spans`` holds a function that says which span of the host is live, when there may be one
+    (0: none); ``run_url`` gives the address at which a run can be looked at; ``usage_refusal`` says why an
     action or outcome would be refused where it is to go (asked when ``strict``). ``keyed_runs`` are the users' own
     names for runs, shared by the recorders of a process. ``clock`` may have a ``monotonic_ns`` method of its own, for
     tests.
     """
 
     __slots__ = (
-        "append", "capture_content", "clock", "enabled", "encoder", "ids", "keyed_runs", "monotonic_ns", "origin",
-        "propagate_threads", "run_url", "sample", "service", "sink", "strict", "usage_refusal",
+        "append",
+        "capture_content",
+        "clock",
+        "enabled",
+        "encoder",
+        "host_spans",
+        "ids",
+        "keyed_runs",
+        "monotonic_ns",
+        "origin",
+        "propagate_threads",
+        "run_url",
+        "sample",
+        "service",
+        "sink",
+        "strict",
+        "usage_refusal",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +88,7 @@ class Recorder:
         propagate_threads: bool = False,
         service: str | None = None,
         origin: Callable[[], Remote | None] | None = None,
+        host_spans: Sequence[Callable[[], int]] = (),
         run_url: Callable[[str], str | None] | None = None,
         usage_refusal: Callable[[bytes], str | None] | None = None,
         keyed_runs: KeyedRuns | None = None,
@@ -88,6 +105,7 @@ class Recorder:
         self.propagate_threads = propagate_threads
         self.service = service
         self.origin = origin
+        self.host_spans = host_spans
         self.run_url = run_url
         self.usage_refusal = usage_refusal
         self.keyed_runs = keyed_runs or KeyedRuns()

@@ -39,7 +39,7 @@ class Run:
 
     __slots__ = (
         "__weakref__", "_closed_by_block", "_common", "_counter", "_label", "_late", "_live", "_opener", "_previous",
-        "_recorder", "_started", "_status", "_trace", "id", "key_scope", "parent_id",
+        "_recorder", "_started", "_status", "_trace", "host_span", "id", "key_scope", "parent_id",
     )  # fmt: skip
 
     id: str
@@ -63,6 +63,7 @@ class Run:
         self.id = run_id
         self.parent_id = parent_id
         self.key_scope = key_scope
+        self.host_span = 0  # the id of the host's span that was live when it opened
         self._recorder = recorder
         self._label = label
         self._trace = trace
@@ -104,6 +105,11 @@ class Run:
         except Exception as error:
             wrong_argument(error, "url")
             return None
+
+    @property
+    def span_hex(self) -> str:
+        """The W3C span id that stands for the run: 16 hex digits."""
+        return self.traceparent[36:52]
 
     @property
     def traceparent(self) -> str:
@@ -315,6 +321,7 @@ class InertRun(Run):
         self.id = ""
         self.parent_id = None
         self.key_scope = None
+        self.host_span = 0
 
     def __bool__(self) -> bool:
         return False
