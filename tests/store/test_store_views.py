@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from spanloom.clock import iso
 from spanloom.records import Chat, Feedback, Outcome, RunEnd, RunStart, TokenUsage
-from spanloom.store import Incoming, Reader, Store, views
+from spanloom.store import Incoming, Reader, Store, sql, views
 
 SECOND = 1_000_000
 BASE_US = 1_760_000_000 * SECOND
@@ -151,3 +152,33 @@ def test_figures_are_those_of_counting_by_hand(
     assert whole.p50_us == everything[math.ceil(len(everything) * 0.5) - 1]
     assert whole.p95_us == everything[math.ceil(len(everything) * 0.95) - 1]
     reader.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("trace_sums", "runs_by_root"), ("threads", "runs_by_thread"), ("touched_since", "runs_by_touch"),
+     ("last_touch", "runs_by_touch"), ("newest_feedback", "INTEGER PRIMARY KEY"), ("series", "runs_by_start"),
+     ("run_by_key", "runs_by_key"), ("usage_series", "usage_by_time")],
+)  # fmt: skip
+def test_no_question_reads_the_whole_table(tmp_path: Path, name: str, index: str) -> None:
+    """Each is answered through the index that was made for it (S29)."""
+    reader = stored(tmp_path / "s.db", run("one", BASE_US, 1))
+    values = {
+        "project": 1,
+        "roots": "[]",
+        "before": 9,
+        "most": 9,
+        "since_us": 0,
+        "until_us": 9,
+        "width_us": 1,
+        "type": None,
+    }
+    query = sql.queries("viewing.sql")[name]
+    connection = sqlite3.connect(reader.path)
+    given = values if ":project" in query else (1, "key") if "?" in query else ()
+    plan = [row[3] for row in connection.execute(f"explain query plan {query}", given)]
+    connection.close()
+    assert any(index in step for step in plan), plan
+    assert not any(
+        step.startswith(("SCAN runs", "SCAN feedback", "SCAN usage_events")) and "INDEX" not in step for step in plan
+    )

@@ -18,9 +18,10 @@ select thread_id, max(seq) as newest, count(*) as runs from runs
 where project = :project and thread_id is not null
 group by thread_id having newest < :before order by newest desc limit :most;
 
+-- In the order of arrival, without sorting all there is: hence the plus.
 -- name: newest_feedback
 select seq, event_id, run_id, user_key, time_us, received_us, overwrite, body from feedback
-where project = :project and seq < :before order by seq desc limit :most;
+where +project = :project and seq < :before order by seq desc limit :most;
 
 -- name: run_by_key
 select * from runs where project = ? and user_key = ? order by seq limit 1;
