@@ -16,6 +16,7 @@ NAMES = [
     "Local",
     "Lumen",
     "Lunary",
+    "Otlp",
     "Run",
     "SettingsError",
     "SpanloomError",

@@ -37,6 +37,7 @@ _HOMES = {
     "health": "pipeline",
     "Lunary": "shipping.destinations",
     "Collector": "shipping.destinations",
+    "Otlp": "shipping.otlp_destination",
     "Vluna": "shipping.usage_destinations",
     "Valmi": "shipping.usage_destinations",
     "Atlas": "shipping.usage_destinations",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from .recording.usage import action, outcome
     from .shipping.destinations import Collector, Lunary
     from .shipping.ledger import Health
+    from .shipping.otlp_destination import Otlp
     from .shipping.usage_destinations import Atlas, Lumen, Valmi, Vluna
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "Local",
     "Lumen",
     "Lunary",
+    "Otlp",
     "Run",
     "SettingsError",
     "SpanloomError",

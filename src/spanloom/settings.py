@@ -27,6 +27,13 @@ DESTINATION_VARIABLES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "collector": {"url": ("SPANLOOM_COLLECTOR_URL",), "key": ("SPANLOOM_COLLECTOR_KEY",)},
     "local": {"path": ("SPANLOOM_LOCAL_PATH",)},
+    # OpenTelemetry's own variables count only because otlp has no telling argument: SPANLOOM_DESTINATIONS must name it,
+    # so that nobody's prompts go to a collector that was set up for metrics.
+    "otlp": {
+        "url": ("SPANLOOM_OTLP_URL", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        "headers": ("SPANLOOM_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
+        "encoding": ("SPANLOOM_OTLP_ENCODING",),
+    },
     "vluna": {
         "realm_id": ("SPANLOOM_VLUNA_REALM_ID", "VLUNA_REALM_ID"),
         "key_id": ("SPANLOOM_VLUNA_KEY_ID", "VLUNA_SERVICE_KEY_ID"),

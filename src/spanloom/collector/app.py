@@ -39,6 +39,7 @@ from .edge import Edge
 from .intake import Intake
 from .mounts import Mount, Parts, in_json, respond
 from .openapi import OPENAPI
+from .otlp_routes import OTLP_MOUNTS
 from .usage_routes import USAGE_MOUNTS
 
 _T = TypeVar("_T")
@@ -167,6 +168,7 @@ MOUNTS: tuple[Mount, ...] = (
     Mount(_lunary_routes),
     OPENAPI,
     *USAGE_MOUNTS,
+    *OTLP_MOUNTS,
 )
 """What every collector serves; other rooms (the viewer) are handed to `create_app` by whoever starts the server."""
 

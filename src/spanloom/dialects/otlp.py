@@ -29,7 +29,7 @@ from ..wire import DELIVERED, Call, Request, Response, Verdict
 from . import Received, Result, otlp_json, otlp_proto
 from .otlp_reading import feedback_of, records_of
 from .otlp_values import Bad, LogEvent, Span
-from .otlp_writing import chat_span, evaluation_of, span_of
+from .otlp_writing import chat_span, ended_chat, evaluation_of, is_answer, span_of
 
 TRACES_PATH = "/v1/traces"
 LOGS_PATH = "/v1/logs"
@@ -38,8 +38,9 @@ JSON = "application/json"
 Encoding = Literal["protobuf", "json"]
 
 __all__ = [
-    "JSON", "LOGS_PATH", "PROTOBUF", "TRACES_PATH", "Encoding", "Options", "chat_span", "evaluation_of", "read_reply",
-    "read_request", "records_of", "span_of", "write_error", "write_events", "write_reply", "write_spans",
+    "JSON", "LOGS_PATH", "PROTOBUF", "TRACES_PATH", "Encoding", "Options", "chat_span", "ended_chat", "evaluation_of",
+    "feedback_of", "is_answer", "read_reply", "read_request", "records_of", "span_of", "write_error", "write_events",
+    "write_reply", "write_spans",
 ]  # fmt: skip
 
 

@@ -103,6 +103,18 @@ def chat_span(messages: Sequence[Chat], *, trace_id: str = "") -> Span:
     return span
 
 
+def ended_chat(span: Span, end: RunEnd) -> None:
+    """Add to an exchange's span how its block ended: an error, and what was set by hand."""
+    span.status = _STATUS.get(end.status, STATUS_UNSET)
+    span.end_ns = max(span.end_ns, _ns(end.timestamp))
+    if end.status not in ("ok", "error"):
+        span.attributes[names.STATUS] = end.status
+    if end.output is not UNSET:
+        span.attributes.update(_content(end.output, names.OI_OUTPUT, names.OI_OUTPUT_MIME))
+    _add_usage(span.attributes, end)
+    _add_failure(span, end)
+
+
 def evaluation_of(feedback: Feedback, *, trace_id: str = "") -> LogEvent:
     """Feedback as the event ``gen_ai.evaluation.result``; ``run_id`` must be known (the user's own keys are not)."""
     run_id = feedback.run_id or ""
@@ -323,6 +335,11 @@ def _merged(*contents: Content) -> dict[str, Raw]:
 
 def _messages(values: Sequence[Any]) -> list[dict[str, Any]]:
     return [value for value in values if isinstance(value, dict)]
+
+
+def is_answer(chat: Chat) -> bool:
+    """Whether a message is what the agent said, which completes the exchange."""
+    return _is_answer(_decoded(chat.message))
 
 
 def _is_answer(message: Any) -> bool:

@@ -18,6 +18,7 @@ _PLACES = {
     "lunary": ("shipping.destinations", "Lunary"),
     "collector": ("shipping.destinations", "Collector"),
     "local": ("pipeline.local", "Local"),
+    "otlp": ("shipping.otlp_destination", "Otlp"),
     "vluna": ("shipping.usage_destinations", "Vluna"),
     "valmi": ("shipping.usage_destinations", "Valmi"),
     "atlas": ("shipping.usage_destinations", "Atlas"),
