@@ -84,11 +84,18 @@ select wanted.name, count(*) as count, sum(traces.cost / traces.outcomes) as cos
 from wanted left join traces on traces.root_id = wanted.root_id
 group by wanted.name order by wanted.name limit :most;
 
+-- A call that two layers report (an instrumentor within a framework) counts where it was reported lowest; of those that
+-- name one response of the provider's in one trace, the first by id.
 -- name: token_sums
 select type, model, count(*) as count, sum(prompt_tokens) as prompt, sum(completion_tokens) as completion,
        sum(cached_tokens) as cached, sum(cost) as cost
-from runs where project = :project and type in ('llm', 'embed')
-and (:since_us is null or started_us >= :since_us) and (:until_us is null or started_us < :until_us)
+from (
+    select r.*, row_number() over (partition by root_id, coalesce(response_id, run_id) order by run_id) as place
+    from runs r where r.project = :project and r.type in ('llm', 'embed')
+    and (:since_us is null or r.started_us >= :since_us) and (:until_us is null or r.started_us < :until_us)
+    and not exists (select 1 from runs c where c.project = r.project and c.parent_id = r.run_id
+                    and c.type in ('llm', 'embed') and (c.prompt_tokens is not null or c.total_tokens is not null))
+) where place = 1
 group by type, model order by count desc limit :most;
 
 -- name: counts_by_type

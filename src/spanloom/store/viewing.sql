@@ -1,15 +1,21 @@
 -- What pages ask beyond single runs and lists. Every query names its project; every value is a parameter.
 
--- Tokens and cost are counted where they were reported lowest: a run whose children report some adds nothing.
+-- Tokens and cost are counted where they were reported lowest: a run whose children report some adds nothing, and of
+-- those that name one response of the provider's, only the first by id does.
 -- name: trace_sums
 select root_id, count(*) as runs, sum(status = 'error') as errors,
-       sum(case when prompt_tokens is null and completion_tokens is null and total_tokens is null or reported then 0
+       sum(case when prompt_tokens is null and completion_tokens is null and total_tokens is null or reported
+                or place > 1 then 0
            else coalesce(total_tokens, ifnull(prompt_tokens, 0) + ifnull(completion_tokens, 0)) end) as tokens,
-       sum(case when reported then null else cost end) as cost
+       sum(case when reported or place > 1 then null else cost end) as cost
 from (
-    select r.*, exists (select 1 from runs c where c.project = r.project and c.parent_id = r.run_id
-                        and (c.prompt_tokens is not null or c.total_tokens is not null)) as reported
-    from runs r where r.project = :project and r.root_id in (select value from json_each(:roots))
+    select *, row_number() over (
+        partition by root_id, reported, coalesce(response_id, run_id) order by run_id) as place
+    from (
+        select r.*, exists (select 1 from runs c where c.project = r.project and c.parent_id = r.run_id
+                            and (c.prompt_tokens is not null or c.total_tokens is not null)) as reported
+        from runs r where r.project = :project and r.root_id in (select value from json_each(:roots))
+    )
 ) group by root_id;
 
 -- Threads by their newest run. The index of threads answers alone.
