@@ -14,7 +14,7 @@ from msgspec import Raw
 from ..errors import WireError
 from ..records import decode
 from . import sql
-from .merge import NO_TIME_US, Claims, claims_of, join
+from .merge import NO_TIME_US, Claim, Claims, claims_of, join
 from .values import Content, Message, Point
 
 _MOST_EVENTS = 5000
@@ -44,27 +44,40 @@ def _content(claims: Claims, omitted: int) -> Content:
         claim = claims.get(field)
         return claim[2] if claim else None
 
+    parts = _by_field(claims)
     return Content(
         input=value("input"),
         output=value("output"),
         error_text=value("error_text"),
         error_stack=value("error_stack"),
-        params=_parts(claims, "params"),
-        metadata=_parts(claims, "metadata"),
-        extra=_parts(claims, "extra"),
-        user_props=_parts(claims, "user_props"),
-        messages=[Message(time_us=time_us, message=message) for time_us, message in _in_order(claims, "messages")],
-        points=[Point(time_us=time_us, label=said[0], data=said[1]) for time_us, said in _in_order(claims, "points")],
+        params=_named(parts, "params"),
+        metadata=_named(parts, "metadata"),
+        extra=_named(parts, "extra"),
+        user_props=_named(parts, "user_props"),
+        messages=[Message(time_us=time_us, message=message) for time_us, message in _in_order(parts, "messages")],
+        points=[Point(time_us=time_us, label=said[0], data=said[1]) for time_us, said in _in_order(parts, "points")],
         omitted=omitted,
     )
 
 
-def _parts(claims: Claims, field: str) -> dict[str, Raw]:
-    start = len(field) + 1
-    return {name[start:]: claim[2] for name, claim in claims.items() if name.startswith(f"{field}.")}
+_Parts = dict[str, list[tuple[str, Claim]]]
 
 
-def _in_order(claims: Claims, field: str) -> list[tuple[int | None, Any]]:
+def _by_field(claims: Claims) -> _Parts:
+    """The claims about a part of a field (``metadata.region``), by the field, in one pass."""
+    parts: _Parts = {}
+    for name, claim in claims.items():
+        field, dot, part = name.partition(".")
+        if dot:
+            parts.setdefault(field, []).append((part, claim))
+    return parts
+
+
+def _named(parts: _Parts, field: str) -> dict[str, Raw]:
+    return {part: claim[2] for part, claim in parts.get(field, ())}
+
+
+def _in_order(parts: _Parts, field: str) -> list[tuple[int | None, Any]]:
     """The things of a set by time; those of one moment in the order of their event ids, which grow with time."""
-    found = sorted((claim[1], name, claim[2]) for name, claim in claims.items() if name.startswith(f"{field}."))
+    found = sorted((claim[1], part, claim[2]) for part, claim in parts.get(field, ()))
     return [(None if time_us == NO_TIME_US else time_us, said) for time_us, _, said in found]
