@@ -12,6 +12,7 @@ import json
 import random
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -152,6 +153,12 @@ def main() -> None:
         done.set()
         reader.join()
         print(f"the pages meanwhile: median {statistics.median(reads):.1f} ms, worst {max(reads):.1f} ms")
+        pruning = subprocess.Popen(
+            [sys.executable, "-m", "spanloom", "prune", "--max-size", "50MB", "--store", str(serving.store)],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        show(f"paced at {paced:,.0f}, and pruned", *send(serving.port, make(seconds * paced), paced))
+        print(pruning.communicate(timeout=600)[0])
         serving.stop()
 
 
