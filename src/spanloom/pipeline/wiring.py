@@ -39,6 +39,7 @@ class Wiring:
         self.settings = settings
         self.journal = Journal(settings.journal_home, sync=settings.journal_sync)
         self.shippers: dict[str, Shipper] = {}
+        self._named: dict[str, Any] = {}  # by dest_id, what the user wrote
         self.problems: tuple[str, ...] = ()
         self.decided = False
         self.reset_in_child()
@@ -145,14 +146,17 @@ class Wiring:
                 self._naming = False
         self.await_records()
 
-    def _replace_shippers(self, destinations: list[Destination]) -> None:
-        wanted = [destination.dest_id for destination in destinations]
-        for gone in [dest_id for dest_id in self.shippers if dest_id not in wanted]:
+    def _replace_shippers(self, built: dict[str, tuple[Destination, Any]]) -> None:
+        for gone in [dest_id for dest_id in self.shippers if dest_id not in built]:
             self.shippers.pop(gone).close(0.0)
-        for destination in destinations:
-            if destination.dest_id not in self.shippers:
-                self.shippers[destination.dest_id] = self._shipper(destination)
-        self.journal.declare(wanted)
+        for dest_id, (destination, named) in built.items():
+            if dest_id not in self.shippers:
+                self.shippers[dest_id] = self._shipper(destination)
+            elif named != self._named.get(dest_id):  # another key, or other options
+                self.journal.lane(dest_id, destination.takes)
+                self.shippers[dest_id].use(destination)
+            self._named[dest_id] = named
+        self.journal.declare(list(built))
 
     def run_url(self, run_id: str) -> str | None:
         """Where a run can be looked at: on the pages of the first collector that it goes to; None when to none."""
@@ -187,8 +191,9 @@ class Wiring:
         )  # fmt: skip
         return shipper
 
-    def _built(self, named: Iterable[Any]) -> list[Destination]:
-        built: dict[str, Destination] = {}
+    def _built(self, named: Iterable[Any]) -> dict[str, tuple[Destination, Any]]:
+        """By dest_id, each destination and what it was made from."""
+        built: dict[str, tuple[Destination, Any]] = {}
         for item in named:
             try:
                 chosen = naming.made(item)
@@ -202,11 +207,14 @@ class Wiring:
             except SettingsError as error:
                 self.problems += (str(error),)
                 continue
-            names = [other.name for other in built.values()]
-            if destination.dest_id not in built and destination.name in names:
+            names = [other.name for other, _ in built.values()]
+            first = built.setdefault(destination.dest_id, (destination, chosen))
+            if first[0] is destination and destination.name in names:
                 destination.name = f"{destination.name}-{len(names) + 1}"
-            built.setdefault(destination.dest_id, destination)
-        return list(built.values())
+            elif first[1] != chosen:
+                kind = type(chosen).__name__
+                self.problems += (f"two {kind} destinations lead to the same place: only the first is used",)
+        return built
 
 
 class _Starter:

@@ -75,6 +75,7 @@ class Shipper:
         self._rules = rules or RetryRules()
         self._delivery = Delivery(destination, self.ledger, self._hands, Pacing(self._rules))
         self._generation = 0
+        self._following: Destination | None = None
         self._begin()
         renew_after_fork(self)
 
@@ -134,12 +135,19 @@ class Shipper:
                 self._own.wake()
                 left = deadline - time.monotonic()
                 pacing = self._delivery.pacing
-                if left <= 0 or (pacing.state == "paused" and pacing.next_at > deadline):
+                refused = pacing.state == "paused" and pacing.next_at > deadline
+                if left <= 0 or (refused and self._following is None):
                     return self._reached(target)
                 waiter.wait(min(left, 0.5))
             return True
         finally:
             self._waiters.remove(waiter)
+
+    def use(self, destination: Destination) -> None:
+        """Go on with the same endpoint under other settings (a corrected key, another ``meter``), from the next request
+        on. What is known of its health is forgotten."""
+        self._following = destination
+        self._own.wake()
 
     def begin_close(self, timeout_seconds: float) -> None:
         """Tell the thread to send what it has and to end; returns at once. First for all shippers, then `finish_close`
@@ -238,6 +246,7 @@ class Shipper:
         """Until closed: sleep, gather, send."""
         self._prepare()
         while generation == self._generation:
+            self._change()
             if self._closing:
                 self._ship_the_rest(generation)
                 return
@@ -248,6 +257,16 @@ class Shipper:
                 self._delivery.fill()
             elif not self._rests():
                 self._send(float("inf"))
+
+    def _change(self) -> None:
+        """Put the destination that `use` named into the place of the one before."""
+        following, self._following = self._following, None
+        if following is not None:
+            before, self.destination = self.destination, following
+            self._delivery.destination = following
+            self._delivery.pacing = Pacing(self._rules)
+            before.close()
+            self._prepare()
 
     def _prepare(self) -> None:
         """Import and build while the first records gather; what fails here fails again, and is counted, in deliver."""
@@ -295,6 +314,7 @@ class Shipper:
     def _ship_the_rest(self, generation: int) -> None:
         """Send what there is, until the first failure or the deadline; an endpoint known to fail gets one short
         chance, unless it asked to be left alone."""
+        self._change()
         delivery = self._delivery
         deadline = self._close_deadline
         if delivery.pacing.state != "closed":
@@ -329,6 +349,7 @@ class Shipper:
         """No thread ever ran: send on the caller's. A thread that comes to life after all finds itself outdated."""
         self._generation += 1
         self.running = False
+        self._change()
         if not self._delivery.has_work():
             return
         try:
