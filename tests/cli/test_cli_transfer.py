@@ -137,3 +137,25 @@ def test_ages_and_sizes_are_understood_or_refused(text: str) -> None:
     for size in ("", "0", "-1", "1XB", "GB"):
         with pytest.raises(argparse.ArgumentTypeError):
             size_bytes(size)
+
+
+def test_doctor_sees_a_damaged_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A page in the middle is noise: doctor says so and what to do, and leaves the file as it is (S22)."""
+    monkeypatch.setenv("SPANLOOM_HOME", str(tmp_path))
+    path = tmp_path / "local.db"
+    with Store(path) as store:
+        store.write([
+            Incoming(RunStart(event_id=f"{n}.s", timestamp=NOW, run_id=str(n), input=Raw(b'"%s"' % (b"x" * 900))))
+            for n in range(500)
+        ])  # fmt: skip
+    main(["doctor"])
+    assert "pages of it are damaged" not in capsys.readouterr().out
+    content = bytearray(path.read_bytes())
+    content[8192 * 30 : 8192 * 40] = b"\xa5" * 81920
+    path.write_bytes(content)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert "pages of it are damaged" in said or "malformed" in said
+    assert path.read_bytes() == content

@@ -22,10 +22,11 @@ from ..prices import Prices
 from ..settings import Settings, from_env
 from ..shipping import dead_letters
 from ..shipping.inspection import root_of
-from ..store import PRICES_FILE, Reader
+from ..store import PRICES_FILE, Reader, looks_sound
 from . import place, words
 
 _CONNECT_SECONDS = 3.0
+_CHECK_SECONDS = 3.0
 _NOT_SHOWN = {"destinations", "problems", "home", "redact", "traceparent"}
 _KNOWN_URLS = {"lunary": "https://api.lunary.ai"}
 _PUBLIC_ARGUMENTS = {"url", "path"}
@@ -202,6 +203,7 @@ def _store() -> Iterator[Finding]:
         yield Finding("store", f"{path} (nothing recorded yet: try `spanloom demo`)", "note")
         return
     try:
+        sound = looks_sound(path, _CHECK_SECONDS)
         with Reader(path, deadline_seconds=10.0) as reader:
             stats = reader.stats()
             losses = [loss for project in reader.projects() for loss in reader.losses(project=project)]
@@ -214,6 +216,11 @@ def _store() -> Iterator[Finding]:
         f"actions and outcomes; {(stats.size_bytes + stats.wal_bytes) / 1e6:.1f} MB\n"
         + (f"search index behind by {stats.search_lag:,} runs" if stats.search == "fts5" else "no search index"),
     )
+    if not sound:
+        yield Finding(
+            "store", "pages of it are damaged: save what can be read (`spanloom export --all --jsonl -o FILE`), move "
+            "the file away, and `spanloom import FILE`", "wrong",
+        )  # fmt: skip
     yield _prices(path)
     for aside in stats.quarantined:
         yield Finding("store", f"a corrupt store was set aside: {aside}", "wrong")

@@ -19,6 +19,7 @@ is resolved whenever either side arrives. Every query takes ``project`` and neve
 
 from __future__ import annotations
 
+from .connection import looks_sound
 from .reader import Reader
 from .values import (
     DEFAULT_PROJECT,
@@ -76,4 +77,5 @@ __all__ = [
     "TreeNode",
     "UsageRow",
     "UsageSum",
+    "looks_sound",
 ]

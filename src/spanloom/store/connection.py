@@ -218,6 +218,16 @@ def quick_check(connection: sqlite3.Connection, seconds: float) -> bool:
         connection.set_progress_handler(None, 0)
 
 
+def looks_sound(path: Path, seconds: float) -> bool:
+    """`quick_check` of a file as it is, without writing to it. Raises StoreError when it cannot be opened."""
+    with translated(path):
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
+        try:
+            return quick_check(connection, seconds)
+        finally:
+            connection.close()
+
+
 def quarantine(path: Path, broken: tuple[int, int] | None) -> list[Path]:
     """Set a corrupt file aside with its companions; returns their new names (empty when another process was first)."""
     if identity(path) != broken:
