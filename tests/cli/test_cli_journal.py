@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from spanloom.cli import main
+from support.oracle import Oracle
 
 # A destination that cannot be reached, so that the records stay in the journal.
 WAITING = """
@@ -54,6 +55,7 @@ def test_what_waits_is_listed_and_sound(waiting: Path, capsys: pytest.CaptureFix
     for _ in range(2):
         code, printed, _ = typed(capsys, "journal", "ls")
         assert code == 0 and "6 records" in printed and "has ended" in printed and "pending: 6 for " in printed
+        assert re.search(r"begun [\d.]+ \w+ ago, last change [\d.]+ \w+ ago;", printed)
     assert typed(capsys, "journal", "verify") == (0, "Everything can be read.\n", "")
 
 
@@ -69,16 +71,55 @@ def test_damage_is_said(waiting: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_nothing_is_deleted_without_yes(waiting: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The first attempt says what would go; with --yes it is gone."""
+    """The first attempt says exactly what would go, for whom; with --yes that is gone."""
     code, printed, complaint = typed(capsys, "journal", "purge")
-    assert (code, printed) == (1, "") and "6 records of ended processes" in complaint and "--yes" in complaint
-    assert typed(capsys, "journal", "purge", "--yes") == (0, "6 records deleted.\n", "")
+    what = re.search(r"1 journals of ended processes with 6 records \(undelivered: 6 for [0-9a-f]{16}\)", complaint)
+    assert (code, printed) == (1, "") and what and "--yes" in complaint
+    assert typed(capsys, "journal", "purge", "--yes") == (0, f"Deleted {what[0]}.\n", "")
+    assert "No journal is on disk" in typed(capsys, "journal", "ls")[1]
+    assert "nothing to delete" in typed(capsys, "journal", "purge")[2]
+
+
+REFUSED = """
+import sys, spanloom
+spanloom.configure(destinations=[spanloom.Collector(sys.argv[1])])
+with spanloom.tool("wanted"):
+    pass
+with spanloom.tool("\\x1b[2Jpoison", input="POISON"):
+    pass
+assert spanloom.flush(timeout_seconds=30)
+"""
+
+
+def test_refused_records_are_shown_kept_and_delivered(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an endpoint refused is listed by reason and printed as JSON; ``--deliver`` to an endpoint that has been
+    cured leaves nothing, and to one that has not leaves it refused."""
+    with Oracle() as oracle:
+        oracle.refuse_poison("POISON", 422)
+        subprocess.run([sys.executable, "-c", REFUSED, oracle.url], timeout=60, check=True)
+        assert re.search(r"refused: 1 for destination [0-9a-f]{16}: http_422", typed(capsys, "journal", "ls")[1])
+        code, printed, _ = typed(capsys, "journal", "replay", "--print")
+        assert code == 0 and "\x1b" not in printed
+        (letter,) = map(json.loads, printed.splitlines())
+        assert letter["reason"] == "http_422" and letter["record"]["name"] == "\x1b[2Jpoison"
+        assert typed(capsys, "journal", "replay", "--print", "nobody") == (0, "", "")
+        monkeypatch.setenv("SPANLOOM_DESTINATIONS", "collector")
+        monkeypatch.setenv("SPANLOOM_COLLECTOR_URL", oracle.url)
+        code, printed, _ = typed(capsys, "journal", "replay", "--deliver")
+        assert (code, printed) == (1, "1 refused record tried again. Still waiting: nothing. Refused: 1.\n")
+        oracle.recover()
+        code, printed, _ = typed(capsys, "journal", "replay", "--deliver")
+        assert (code, printed) == (0, "1 refused record tried again. Still waiting: nothing. Refused: 0.\n")
+        assert sorted(oracle.log.names("start")) == ["\x1b[2Jpoison", "wanted"]
     assert "No journal is on disk" in typed(capsys, "journal", "ls")[1]
 
 
 def test_nothing_to_replay(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An empty home is fine for every subcommand."""
     assert "0 refused records" in typed(capsys, "journal", "replay")[1]
+    assert typed(capsys, "journal", "replay", "--print") == (0, "", "")
     assert typed(capsys, "journal", "verify")[0] == 0
     assert "everything was delivered" in typed(capsys, "journal", "ls")[1]
 

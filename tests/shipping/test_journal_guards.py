@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from threading import get_ident
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 from journal_cases import SMALL, drain, end, everything, inherit, script, start
 
-from spanloom.shipping import inspection
+from spanloom.shipping import disposal, inspection
 from spanloom.shipping.journal import Journal, Limits
 
 ROOM = os.path.dirname(inspection.__file__)
@@ -29,25 +30,42 @@ class Stop(Exception):
 @contextmanager
 def stopping_at(count: int) -> Iterator[list[int]]:
     """Raise `Stop` before the ``count``-th instruction of the shipping room; the list's number is how many ran."""
-    ran = [0]
+    ran, me = [0], get_ident()
+
+    def instruction() -> None:
+        ran[0] += 1
+        if ran[0] == count:
+            raise Stop
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
         if not frame.f_code.co_filename.startswith(ROOM):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         if event == "opcode":
-            ran[0] += 1
-            if ran[0] == count:
-                sys.settrace(None)
-                raise Stop
+            instruction()
         return trace
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield ran
-    finally:
-        sys.settrace(before)
+    def monitor(code: CodeType, offset: int) -> None:
+        if get_ident() == me and code.co_filename.startswith(ROOM):
+            instruction()
+
+    if sys.version_info < (3, 12):
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            yield ran
+        finally:
+            sys.settrace(before)
+    else:
+        monitoring, tool = sys.monitoring, sys.monitoring.DEBUGGER_ID
+        monitoring.use_tool_id(tool, "stopping_at")
+        monitoring.register_callback(tool, monitoring.events.INSTRUCTION, monitor)
+        monitoring.set_events(tool, monitoring.events.INSTRUCTION)
+        try:
+            yield ran
+        finally:
+            monitoring.set_events(tool, 0)
+            monitoring.free_tool_id(tool)
 
 
 def append_stopped(journal: Journal, record: bytes, count: int) -> tuple[bool, int]:
@@ -82,6 +100,7 @@ def test_an_append_interrupted_at_any_instruction_is_written_once_at_most(tmp_pa
     journal.close()
 
 
+@pytest.mark.filterwarnings("ignore")  # files that `open` had opened when it was interrupted
 def test_a_roll_to_a_new_segment_interrupted_anywhere_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """The same where the append makes room first: a new mapping, or the first directory of the process (C20)."""
     stride, at, done = 29, 3, False
@@ -129,7 +148,7 @@ def test_a_living_process_that_lost_its_lock_is_not_robbed(tmp_path: Path) -> No
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         assert inherit(tmp_path) == []
         assert [one.alive for one in inspection.ls(tmp_path)] == [True]
-        assert inspection.purge(tmp_path) == 0
+        assert disposal.purge(tmp_path).journals == 0
         thief = Journal(tmp_path)
         thief.lane("d2", everything)
         assert thief.adoptions.discard_stranger("expired") == 0

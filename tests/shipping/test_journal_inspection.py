@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from journal_cases import drain, end, everything, inherit, run
 
-from spanloom.shipping import inspection
+from spanloom.shipping import dead_letters, disposal, inspection
 from spanloom.shipping.journal import Journal
 
 DIE = """
@@ -54,19 +55,47 @@ def test_replay_sends_dead_letters_again(tmp_path: Path) -> None:
     for entry in lane.take(3, 1 << 20):
         lane.dead_letter(entry, "422")
     journal.close()
-    assert inspection.replay(tmp_path, "other") == 0
-    assert inspection.replay(tmp_path) == 3
+    assert disposal.replay(tmp_path, "other") == 0
+    assert disposal.replay(tmp_path) == 3
     assert inherit(tmp_path) == ["run-0.e", "run-1.e", "run-2.e"]
-    assert inspection.replay(tmp_path) == 0 and inspection.ls(tmp_path) == []
+    assert disposal.replay(tmp_path) == 0 and inspection.ls(tmp_path) == []
 
 
-def test_purge_spares_the_living(tmp_path: Path) -> None:
-    """Purging deletes dead journals and counts them; a living one keeps every record."""
+def test_replay_leaves_what_is_for_others_and_what_cannot_be_read(tmp_path: Path) -> None:
+    """A file with letters of two destinations and a line cut off: one destination's go, the others stay, and nothing of
+    a process that goes on refusing meanwhile is lost."""
+    root = inspection.root_of(tmp_path)
+    for number in range(4):
+        dead_letters.bury(root, "20260101T000000-1-ab", "d1", end(number), "422")
+    (file,) = dead_letters.files(root)
+    lines = Path(file).read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1].replace(b'"d1"', b'"d2"')
+    Path(file).write_bytes(b"".join(lines) + b'{"reason": "422", "desti')
+    assert disposal.replay(tmp_path, "d1") == 3
+    assert inherit(tmp_path) == ["run-0.e", "run-2.e", "run-3.e"]
+    dead_letters.bury(root, "20260101T000000-1-ab", "d1", end(9), "422")
+    assert len(dead_letters.files(root)) == 2
+    assert disposal.replay(tmp_path, "nobody") == 0
+    assert disposal.replay(tmp_path) == 2
+    assert inherit(tmp_path, "d2") == ["run-1.e"]
+    assert inherit(tmp_path, "d1") == ["run-9.e"]
+    (left,) = dead_letters.files(root)
+    assert Path(left).read_bytes() == b'{"reason": "422", "desti\n'
+
+
+def test_purge_spares_the_living_and_counts_what_goes(tmp_path: Path) -> None:
+    """Purging deletes dead journals and says how many records were undelivered for whom, and how many refused why; what
+    it would delete is the same; a living journal keeps every record."""
     run(DIE, tmp_path, code=-9)
     journal = Journal(tmp_path)
     lane = journal.lane("d1", everything)
     journal.append(end(99))
-    assert inspection.purge(tmp_path) == 10
+    dead_letters.bury(inspection.root_of(tmp_path), "20260101T000000-1-ab", "d2", end(1), "http_422")
+    wanted = disposal.Purged(1, 10, Counter({"d1": 5, "d2": 10}), Counter({("d2", "http_422"): 1}), 0)
+    assert disposal.to_purge(tmp_path) == wanted
+    assert len(inspection.ls(tmp_path)) == 2
+    assert disposal.purge(tmp_path) == wanted
+    assert disposal.purge(tmp_path) == disposal.Purged()
     assert [one.alive for one in inspection.ls(tmp_path)] == [True]
     assert drain(lane) == ["run-99.e"]
     journal.close()

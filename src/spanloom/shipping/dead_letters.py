@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -57,11 +58,30 @@ def files(root: str) -> list[str]:
         return []
 
 
+def take(path: str) -> str:
+    """Set a file aside for whoever deals with its letters, under a name that `files` still finds; the new path. Its
+    process begins another at its next letter. Raises OSError."""
+    aside = f"{path[: -len('.jsonl')]}.{secrets.token_hex(4)}.jsonl"
+    os.rename(path, aside)
+    return aside
+
+
+def lines(path: str) -> list[bytes]:
+    """The lines of one file, whatever is in them."""
+    return places.read_file(path, limit_bytes=1 << 30).splitlines()
+
+
+def parse(line: bytes) -> DeadLetter | None:
+    """The dead letter on a line; None when it cannot be read."""
+    try:
+        found = msgspec.json.decode(line, type=_Line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return DeadLetter(found.destination, found.reason, found.at, bytes(found.record))
+
+
 def read(path: str) -> Iterator[DeadLetter]:
-    """The readable lines of one file; a line cut off by a full disk is passed over."""
-    for line in places.read_file(path, limit_bytes=1 << 30).splitlines():
-        try:
-            found = msgspec.json.decode(line, type=_Line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-        yield DeadLetter(found.destination, found.reason, found.at, bytes(found.record))
+    """The readable letters of one file; a line cut off by a full disk is passed over."""
+    for line in lines(path):
+        if (letter := parse(line)) is not None:
+            yield letter

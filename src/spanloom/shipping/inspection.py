@@ -1,29 +1,27 @@
-"""Looking at the journals on disk, and doing to them what a person asks for: list, verify, replay, purge.
+"""Looking at the journals on disk: what lies there, whose it is, whom it is owed to, whether it can be read.
 
-Promise: plain functions that return values and print nothing; listing and verifying change nothing and may be done
-while processes write. What belongs to a living process is never replayed or purged.
+Promise: plain functions that return values, print nothing and change nothing; they may be called while processes write.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from calendar import timegm
 from dataclasses import dataclass
 
-import msgspec
-
-from . import dead_letters, places
-from . import segment as form
+from . import places
 from .adoption import JOURNAL_NAME, may_own
 from .dead_journal import read_segment, segment_paths
 from .position import read_position
-from .volume import DESTINATIONS, LOCK, QUARANTINE, Volume, owed_by
+from .volume import LOCK, owed_by
 
 
 @dataclass(frozen=True, slots=True)
 class JournalSummary:
     """One journal on disk. ``pending`` maps a destination's id to the records it has not settled; ``owed`` is None
-    when the destinations were not decided. ``changed_seconds`` is the age of the last change."""
+    when the destinations were not decided. ``began_seconds`` is how long ago it was begun, by its name, and
+    ``changed_seconds`` the age of the last change."""
 
     name: str
     path: str
@@ -33,6 +31,7 @@ class JournalSummary:
     records: int
     damaged_bytes: int
     foreign_segments: int
+    began_seconds: float
     changed_seconds: float
     owed: tuple[str, ...] | None
     pending: dict[str, int]
@@ -45,7 +44,7 @@ def root_of(home: str | os.PathLike[str]) -> str:
 
 def ls(home: str | os.PathLike[str]) -> list[JournalSummary]:
     """All journals, oldest first, each read whole (1 GiB takes some seconds)."""
-    return [_summary(root_of(home), name) for name in _names(root_of(home))]
+    return [summary(root_of(home), name) for name in names(root_of(home))]
 
 
 def verify(home: str | os.PathLike[str]) -> list[JournalSummary]:
@@ -53,54 +52,21 @@ def verify(home: str | os.PathLike[str]) -> list[JournalSummary]:
     return [one for one in ls(home) if one.damaged_bytes or one.foreign_segments]
 
 
-def replay(home: str | os.PathLike[str], dest_id: str | None = None) -> int:
-    """Send dead letters again (one destination's, or all): they become a journal that the next process adopts, and
-    their files go. How many records. Raises OSError."""
-    root = root_of(home)
-    by_destination: dict[str, list[bytes]] = {}
-    files: dict[str, list[str]] = {}
-    for path in dead_letters.files(root):
-        for letter in dead_letters.read(path):
-            if dest_id in (None, letter.destination):
-                by_destination.setdefault(letter.destination, []).append(letter.record)
-                if path not in files.setdefault(letter.destination, []):
-                    files[letter.destination].append(path)
-    for destination, records in by_destination.items():
-        _write_journal(root, destination, records)
-        for path in files[destination]:
-            places.remove(path)
-    return sum(len(records) for records in by_destination.values())
-
-
-def purge(home: str | os.PathLike[str]) -> int:
-    """Delete what dead processes left, the dead letters and the quarantine; how many records that were."""
-    root = root_of(home)
-    gone = 0
-    for name in _names(root):
-        path = os.path.join(root, name)
-        records = _summary(root, name).records
-        if _own_and(path):
-            gone += records
-    for path in dead_letters.files(root):
-        gone += sum(1 for _ in dead_letters.read(path))
-        places.remove(path)
-    for name in _listed(os.path.join(root, QUARANTINE)):
-        places.remove(os.path.join(root, QUARANTINE, name))
-    return gone
-
-
-def _listed(folder: str) -> list[str]:
+def listed(folder: str) -> list[str]:
+    """What is in a directory, sorted; nothing when it cannot be read."""
     try:
         return sorted(os.listdir(folder))
     except OSError:
         return []
 
 
-def _names(root: str) -> list[str]:
-    return [name for name in _listed(root) if JOURNAL_NAME.fullmatch(name)]
+def names(root: str) -> list[str]:
+    """The names of all journals, oldest first."""
+    return [name for name in listed(root) if JOURNAL_NAME.fullmatch(name)]
 
 
-def _summary(root: str, name: str) -> JournalSummary:
+def summary(root: str, name: str) -> JournalSummary:
+    """One journal, read whole."""
     path = os.path.join(root, name)
     size = damaged = foreign = 0
     numbers: set[range] = set()
@@ -116,7 +82,7 @@ def _summary(root: str, name: str) -> JournalSummary:
             foreign += one.foreign
             numbers.add(range(one.first, one.end))
     owed = owed_by(path)
-    cursors = [file[: -len(".cursor")] for file in _listed(path) if file.endswith(".cursor")]
+    cursors = [file[: -len(".cursor")] for file in listed(path) if file.endswith(".cursor")]
     alive, pid = _owner(path)
     return JournalSummary(
         name=name,
@@ -127,10 +93,18 @@ def _summary(root: str, name: str) -> JournalSummary:
         records=sum(len(span) for span in numbers),
         damaged_bytes=damaged,
         foreign_segments=foreign,
+        began_seconds=_began_seconds(name),
         changed_seconds=places.unchanged_seconds(path) or 0.0,
         owed=owed,
         pending={dest_id: _pending(path, dest_id, numbers) for dest_id in sorted({*cursors, *(owed or ())})},
     )
+
+
+def _began_seconds(name: str) -> float:
+    try:
+        return max(0.0, time.time() - timegm(time.strptime(name[:15], "%Y%m%dT%H%M%S")))
+    except ValueError:
+        return 0.0
 
 
 def _pending(path: str, dest_id: str, numbers: set[range]) -> int:
@@ -154,30 +128,3 @@ def _owner(path: str) -> tuple[bool, int | None]:
         return True, None
     finally:
         os.close(lock)
-
-
-def _own_and(path: str) -> bool:
-    """Remove a dead journal; False when it is not dead."""
-    try:
-        lock = places.open_to_read(os.path.join(path, LOCK), write=True)
-    except OSError:
-        return False
-    try:
-        return may_own(path, lock) and places.remove_tree(path)
-    except OSError:
-        return False
-    finally:
-        os.close(lock)
-
-
-def _write_journal(root: str, destination: str, records: list[bytes]) -> None:
-    volume = Volume.make(root)
-    try:
-        data = form.header(1, time.time_ns() // 1000, form.FLAG_EPITAPH)  # the marking keeps adopters from closing runs
-        data += b"".join(form.frame(number, record) for number, record in enumerate(records, 1))
-        places.replace_file(volume.new_path(), data)
-        places.replace_file(os.path.join(volume.path, DESTINATIONS), msgspec.json.encode([destination]))
-    except OSError:
-        volume.remove()
-        raise
-    volume.release()

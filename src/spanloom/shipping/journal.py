@@ -17,13 +17,12 @@ Where no file can be had, records go to bounded memory until it can, and the kee
 
 An exception can come out of any line here (Ctrl-C is raised by a signal handler, anywhere). A body's ``tail`` is
 replaced in one store and names the item last written, so an item found again at the head of ``_pending`` is not written
-twice. A lock left locked by such an exception is recognised by no thread being inside `_drain`, and replaced.
+twice. A lock left locked by such an exception is replaced (see `turns`).
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from _thread import LockType
 from collections import deque
@@ -48,15 +47,14 @@ from .open_runs import OpenRuns
 from .parts import JournalState, Limits
 from .position import Home
 from .reasons import Reasons
+from .turns import Turns
 from .volume import Volume, is_dest_id
 
-_TURN_SECONDS = 0.005
-_TURNS = 4
 _RETRY_FIRST_SECONDS = 1.0
 _RETRY_MOST_SECONDS = 30.0
 
 
-class Journal(Chain):
+class Journal(Chain, Turns):
     """A sink kept on disk. ``home`` is the directory that holds all of Spanloom's files, or None for memory only."""
 
     def __init__(
@@ -82,10 +80,8 @@ class Journal(Chain):
         """Everything that a forked child must not share."""
         self.sleepers: list[Sleeper] = []
         self._pending: deque[Item] = deque()
-        self._lock = allocate_lock()
-        self._healing = allocate_lock()
+        self._begin_turns()
         self._era = object()  # another one in a forked child, which may go on in the middle of a drain of its parent's
-        self._owner = 0
         self.retiring = allocate_lock()  # held by who deletes segments, and by the keeper while it saves one
         self._closed = False
         self.volume: Volume | None = None
@@ -107,10 +103,12 @@ class Journal(Chain):
         while pending:
             lock = self._lock
             if not lock.acquire(False):
-                mine = self._turn_came()
+                mine = self.turn_came()
                 if mine is None:
                     return
                 lock = mine
+            if not self.is_current(lock):
+                continue
             try:
                 self._owner = get_ident()
                 self._drain(pending)
@@ -124,17 +122,20 @@ class Journal(Chain):
             ring_sleepers(self.sleepers)
 
     def drain_stragglers(self) -> None:
-        """Write what an append left behind that an exception cut short. For the keeper."""
-        if self._pending and self._lock.acquire(False):
-            self._drain_locked(self._lock)
+        """Write what appends left to the lock's holder, or an exception left: for the keeper, and after each hold."""
+        while self._pending and (lock := self._lock).acquire(False):
+            if self.is_current(lock):
+                self._drain_locked(lock)
 
     def accepted_end(self, deadline: float) -> int | None:
         """The number after the last record whose append has returned; None when that cannot be told before the
         deadline (monotonic), because a drain goes on: one that the caller, a signal handler, interrupted."""
-        while (lock := self._turn_came()) is None:
+        while (lock := self.turn_came()) is None or not self.is_current(lock):
             if self._owner == get_ident() or time.monotonic() >= deadline:
                 return None
-        return self._drain_locked(lock)
+        end = self._drain_locked(lock)
+        self.drain_stragglers()
+        return end
 
     def _drain_locked(self, lock: LockType) -> int:
         try:
@@ -144,6 +145,7 @@ class Journal(Chain):
         finally:
             self._owner = 0
             lock.release()
+            ring_sleepers(self.sleepers)
 
     def reject(self, reason: str) -> None:
         """Count a record that was not made."""
@@ -163,25 +165,6 @@ class Journal(Chain):
                     return  # forked in the middle, by a signal handler: all this is the parent's
                 self._refuse(item, "out_of_memory" if isinstance(error, MemoryError) else "journal_error")
                 pending.popleft()
-
-    def _turn_came(self) -> LockType | None:
-        """Wait a little for the lock, and return it locked; None when the record is left to its holder."""
-        me = get_ident()
-        lock = self._lock
-        for _ in range(_TURNS):
-            if self._owner == me and _someone_drains():  # else an exception kept the owner from signing off
-                return None
-            if lock.acquire(timeout=_TURN_SECONDS):
-                return lock
-        if lock is self._lock and not _someone_drains() and self._healing.acquire(False):
-            try:
-                if lock is self._lock:
-                    self._lock = allocate_lock()
-                    self._lock.acquire(False)
-                    return self._lock
-            finally:
-                self._healing.release()
-        return None
 
     def _make_room(self, item: Item) -> bool:
         """See to it that the item can be put next time; False when it never can (then it is counted)."""
@@ -378,6 +361,8 @@ class Journal(Chain):
         lock = self._lock
         if self._owner == get_ident() or not lock.acquire(timeout=max(0.0, timeout_seconds)):
             return False
+        if not self.is_current(lock):
+            return False
         try:
             if self.active.next is None:
                 end = Segment(_nothing(self.active.end), time.monotonic())
@@ -385,6 +370,7 @@ class Journal(Chain):
                 self.active = end
         finally:
             lock.release()
+        self.drain_stragglers()
         return True
 
     def leave_volume(self, volume: Volume) -> None:
@@ -431,17 +417,6 @@ def _nothing(first: int) -> FileBody:
     return FileBody("", first, (0, first, None), 0)
 
 
-def _someone_drains() -> bool:
-    """Whether any thread is where the lock is held (not merely waiting for its turn)."""
-    waits = Journal._turn_came.__code__
-    holders = (Journal.append, Journal.drain_stragglers, Journal.accepted_end, Journal.seal_active)
-    held = [holder.__code__ for holder in holders]
-    for frame in list(sys._current_frames().values()):
-        below: object = None
-        at = frame
-        while at is not None:
-            if at.f_code in held and below is not waits:
-                return True
-            below = at.f_code
-            at = at.f_back  # type: ignore[assignment]
-    return False
+Journal.holders = frozenset(
+    holder.__code__ for holder in (Journal.append, Journal.drain_stragglers, Journal.accepted_end, Journal.seal_active)
+)
