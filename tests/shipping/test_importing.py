@@ -197,3 +197,37 @@ def test_a_fork_while_the_shipper_prepares(home: Path) -> None:
         assert done.lines("flushed") == ["True"]
         assert done.lines("well") == ["1"]
         assert oracle.log.names("end").keys() == {"parent", "child", "parent again"}
+
+
+NOTHING_LEFT = """
+import datetime, sys, _thread
+import spanloom
+from support.program import say
+
+spanloom.configure(destinations=[spanloom.Collector(sys.argv[1])])
+tool, host, loaded = spanloom.tool, _thread.get_ident(), []
+sys.addaudithook(lambda event, args: event == "import" and _thread.get_ident() == host and loaded.append(args[0]))
+
+@tool
+def record(value):
+    if isinstance(value, Exception):
+        raise value
+
+for value in ("text", "x" * 3_000_000, "half a pair \\ud800", "key sk-abcdefghijklmnopqrstuvwx", b"bytes", 10**400,
+              float("nan"), datetime.datetime.now(), object(), ValueError("no"), {"a": [1, {2, 3}]}):
+    try:
+        record(value)
+    except ValueError:
+        pass
+with spanloom.context(user="u", tags=["t"]), spanloom.llm("m") as run:
+    run.set(output="o", usage={"input": 1})
+spanloom.health()
+say("loaded", loaded)
+"""
+
+
+def test_recording_imports_nothing(home: Path) -> None:
+    """From the first record on the host's threads load no module, not even a codec: a fork in the middle of it, from
+    another thread, would leave the child waiting for it (C24)."""
+    with Oracle() as oracle:
+        assert child(NOTHING_LEFT, oracle.url, home=home).lines("loaded") == ["[]"]

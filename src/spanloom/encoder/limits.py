@@ -53,5 +53,5 @@ def json_safe(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # "-le" would import a codec
     return text

@@ -275,8 +275,10 @@ def _born(pid: int) -> str:
 def _where() -> str:
     """This boot and this pid namespace: where a pid means something."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip() + "/" + os.readlink("/proc/self/ns/pid")
+        # As bytes: a text file of another encoding than UTF-8 imports its codec, and a fork in the middle of an import
+        # leaves the child waiting for it.
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().strip().decode() + "/" + os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
 
