@@ -37,6 +37,7 @@ NAMES = [
     "flush",
     "health",
     "inject",
+    "instrument",
     "llm",
     "outcome",
     "retriever",

@@ -27,6 +27,7 @@ _HOMES = {
     "carry": "recording.propagation",
     "inject": "recording.propagation",
     "extract": "recording.propagation",
+    "instrument": "otel.instrumenting",
     "thread": "recording.conversation",
     "feedback": "recording.feedback",
     "action": "recording.usage",
@@ -53,6 +54,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from . import testing
     from .errors import SettingsError, SpanloomError, UsageError
+    from .otel.instrumenting import instrument
     from .pipeline import configure, flush, health, shutdown
     from .pipeline.local import Local
     from .recording.blocks import context, disabled
@@ -95,6 +97,7 @@ __all__ = [
     "flush",
     "health",
     "inject",
+    "instrument",
     "llm",
     "outcome",
     "retriever",

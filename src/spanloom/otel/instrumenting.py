@@ -1,0 +1,100 @@
+"""`instrument`: the installed instrumentors of LLM libraries, turned on with their spans coming in as runs.
+
+Theory of operation. OpenInference and OpenTelemetry instrumentation packages announce themselves by entry points. Those
+that are asked for are handed a tracer provider of ours, which nothing else uses: the host's own provider, exporters and
+sampler are as they were. Its sampler keeps everything, since `RunSpans` goes by the recorder's settings.
+
+Promises: turning on twice is once; what is not installed is named together with the extra that brings it, and the
+others are turned on. Must never: patch a client by ourselves.
+"""
+
+from __future__ import annotations
+
+import threading
+from importlib import metadata
+from typing import Any
+
+from ..errors import UsageError
+from ..recording.edge import wrong_argument
+from ..recording.late import shown
+
+GROUPS = ("openinference_instrumentor", "opentelemetry_instrumentor")
+"""Entry point groups, the preferred one first."""
+
+EXTRAS = ("anthropic", "google-genai", "langchain", "litellm", "mcp", "openai", "openai-agents")
+"""Extras of ours (``spanloom[openai]``) that bring an instrumentor of that name."""
+
+_on: dict[str, Any] = {}  # what we turned on, by name
+_providers: list[Any] = []
+_lock = threading.Lock()
+
+
+def instrument(*names: str) -> tuple[str, ...]:
+    """Have the calls of these libraries recorded as runs: ``instrument("openai", "anthropic")``.
+
+    Returns the names that are on now, among those asked for; ``instrument()`` asks for every instrumentor of an LLM
+    library that is installed. A name that is not installed, or fails to turn on, is one warning that says what to
+    install (with ``strict=True``: UsageError), and the others go on.
+    """
+    wanted = [name for name in names if isinstance(name, str)] if names else installed()
+    for name in names:
+        if not isinstance(name, str):
+            wrong_argument(UsageError(f"instrument({shown(name)}): must be names, such as 'openai'"), "instrument")
+    with _lock:
+        return tuple(name for name in map(_normal, wanted) if name in _on or _turn_on(name))
+
+
+def uninstrument(*names: str) -> None:
+    """Turn off what `instrument` turned on: these, or all."""
+    with _lock:
+        for name in [_normal(name) for name in names] or list(_on):
+            instrumentor = _on.pop(name, None)
+            if instrumentor is not None:
+                instrumentor.uninstrument()
+
+
+def installed() -> list[str]:
+    """The names of the LLM libraries' instrumentors that are installed: all of OpenInference's, and of the others
+    those that we have an extra for."""
+    ours = {_normal(entry.name) for entry in metadata.entry_points(group=GROUPS[0])}
+    others = {_normal(entry.name) for entry in metadata.entry_points(group=GROUPS[1])}
+    return sorted(ours | (others & set(EXTRAS)))
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace("_", "-")
+
+
+def _turn_on(name: str) -> bool:
+    for group in GROUPS:
+        entries = [entry for entry in metadata.entry_points(group=group) if _normal(entry.name) == name]
+        for entry in sorted(entries, key=lambda entry: entry.value):  # the same one on every start
+            try:
+                instrumentor = entry.load()()
+                if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
+                    instrumentor.instrument(tracer_provider=_provider())
+                    _on[name] = instrumentor
+                    return True
+                problem = f"instrument({name!r}): the program has turned {entry.value} on itself; add RunSpans to it"
+            except Exception as error:  # a named door: other people's packages
+                problem = f"instrument({name!r}): {entry.value} could not be turned on: {error!r}"
+            wrong_argument(UsageError(problem), "instrument")
+            return False
+    cure = f"pip install 'spanloom[{name}]'" if name in EXTRAS else f"install its instrumentor; extras: {EXTRAS}"
+    wrong_argument(UsageError(f"instrument({name!r}): no instrumentor of that name is installed: {cure}"), "instrument")
+    return False
+
+
+def _provider() -> Any:
+    if not _providers:
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+        from .joining import join
+        from .spans import RunSpans
+
+        join()
+        provider = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
+        provider.add_span_processor(RunSpans())
+        _providers.append(provider)
+    return _providers[0]
