@@ -98,6 +98,8 @@ def read_reply(call: Call, response: Response) -> list[Verdict]:
     count = len(call.indexes)
     if response.status in (400, 413, 422):
         return [Verdict("split", f"http_{response.status}")] * count
+    if response.status in (404, 405, 410, 501) and call.request.path == LOGS_PATH:
+        return [Verdict("rejected", "feedback_not_taken")] * count
     if not 200 <= response.status < 300:
         return [Verdict("retry", f"http_{response.status}")] * count
     try:

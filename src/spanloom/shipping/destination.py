@@ -13,9 +13,10 @@ from typing import Protocol
 
 from ..wire import Verdict
 
-NOT_KEPT = frozenset({"not_carried", "key_unsupported", "unreadable"})
-"""Reasons of a ``rejected`` verdict that our own side gives before anything is sent: the record has no place there,
-so a dead letter would be of no use, and it is only counted. What an endpoint refuses is kept as a dead letter."""
+NOT_KEPT = frozenset({"not_carried", "key_unsupported", "unreadable", "feedback_not_taken"})
+"""Reasons of a ``rejected`` verdict where a dead letter would be of no use, so that the record is only counted: our own
+side gave it before anything was sent, or (the last) the endpoint has no place for such records at all. What an endpoint
+refuses is kept as a dead letter."""
 
 NEVER_SENT = frozenset({"refused", "dns", "tls", "proxy", "unsendable"})
 """Reasons of a `DeliveryError` that say that not a byte of the request can have been read."""

@@ -8,7 +8,7 @@ nothing of the batch was answered. Must never: keep a key where a repr, a log or
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,8 +65,11 @@ class HttpDestination:
         transport: Transport,
         wall_seconds: Callable[[], float] = time.time,
         reactions: Mapping[int, Reaction] | None = None,
+        optional_paths: Collection[str] = (),
     ) -> None:
-        """``reactions``: what a status asks for at this vendor, where that is not what `reaction_to` says."""
+        """``reactions``: what a status asks for at this vendor, where that is not what `reaction_to` says.
+        ``optional_paths``: what an endpoint need not have; that it is not there is an answer for the format to read,
+        about these records alone."""
         self.name = name
         self.dest_id = dest_id
         self.policy = policy
@@ -75,6 +78,7 @@ class HttpDestination:
         self._transport = transport
         self._wall_seconds = wall_seconds
         self._reactions = dict(reactions or {})
+        self._optional_paths = frozenset(optional_paths)
         self.pages_url: str | None = None  # where the server shows runs, when it does
         self._compression = "untried"  # then "works" or "refused"
         self._written: tuple[list[bytes], Written] | None = None
@@ -161,6 +165,8 @@ class HttpDestination:
         response = self._exchange(call, deadline)
         status = response.status
         reaction = self._reactions.get(status) or reaction_to(status)
+        if status in ABSENT and call.request.path in self._optional_paths:
+            reaction = "answered"
         if reaction in ("answered", "split"):
             verdicts = self._format.read(call, response)
             if len(verdicts) == len(call.indexes):
@@ -195,6 +201,9 @@ class HttpDestination:
             return plain
         return response
 
+
+ABSENT = frozenset({404, 405, 410, 501})
+"""Nothing is there that would take such a request."""
 
 _CURES = {
     401: ": the key is not accepted",

@@ -30,7 +30,8 @@ class Otlp(_HoldsKey):
     ``url`` is the base, below which ``/v1/traces`` and ``/v1/logs`` lie; ``headers`` (a mapping, or text as in
     ``OTEL_EXPORTER_OTLP_HEADERS``: ``key=value,key=value``, percent-encoded) go with every request. ``encoding``:
     "protobuf" needs the extra ``spanloom[otlp]``; by default it is protobuf where that is installed, else JSON.
-    ``allow_insecure`` permits headers over plain ``http://`` to another machine. Takes runs, chats and feedback.
+    ``allow_insecure`` permits headers over plain ``http://`` to another machine. Takes runs, chats and feedback (an
+    endpoint without ``/v1/logs`` gets no feedback: counted as rejected, ``feedback_not_taken``).
     """
 
     url: str = "http://localhost:4318"
@@ -55,7 +56,10 @@ class Otlp(_HoldsKey):
         transport = Transport(url, headers={}, timeouts=Timeouts())
         policy = BatchPolicy(max_events=512, max_bytes=2 << 20, inline_at_exit=_needs_no_lookup(url))
         wire_format = OtlpFormat(otlp.Options(encoding=self._checked_encoding(), headers=headers))
-        return HttpDestination("otlp", destination_id("otlp", url), policy, wire_format, transport)
+        # Phoenix answers 405 and MLflow 404 to log records; their spans are not to wait for that.
+        return HttpDestination(
+            "otlp", destination_id("otlp", url), policy, wire_format, transport, optional_paths=(otlp.LOGS_PATH,)
+        )
 
     def _checked_encoding(self) -> otlp.Encoding:
         if self.encoding is None:
