@@ -6,7 +6,9 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from datetime import date, datetime
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from raw_server import Received, answering, raw_server, reply
@@ -139,6 +141,18 @@ def test_lumen_query() -> None:
     documented = "eventName=image-generation&customerId=cust_123&limit=100&startDate=2024-01-01&endDate=2024-01-31"
     assert sorted(query) == sorted(documented.split("&"))
     assert rows == json.loads(answer)["data"]
+
+
+def test_lumen_query_takes_dates_and_customers_of_yours() -> None:
+    """Dates and datetimes become ISO text (UTC without a zone); with ``customers="external"`` the id is the user's."""
+    with raw_server(answering(reply(b'{"events":[]}'))) as server:
+        lumen = Lumen("lumen_sk_1", url=server.url, customers="external")
+        assert lumen.query(customer="mine", start=date(2024, 1, 1), end=datetime(2024, 1, 2, 3)) == []
+        query = parse_qs(path_of(server.requests[0]).partition("?")[2])
+    assert query == {
+        "extCustomerId": ["mine"], "startDate": ["2024-01-01"], "endDate": ["2024-01-02T03:00:00+00:00"],
+        "limit": ["200"],
+    }  # fmt: skip
 
 
 def test_lumen_query_says_what_is_wrong() -> None:
