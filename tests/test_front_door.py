@@ -39,6 +39,7 @@ NAMES = [
     "inject",
     "instrument",
     "llm",
+    "middleware",
     "outcome",
     "retriever",
     "shutdown",

@@ -49,10 +49,11 @@ _HOMES = {
     "UsageError": "errors",
     "SettingsError": "errors",
     "testing": "testing",
+    "middleware": "middleware",
 }
 
 if TYPE_CHECKING:
-    from . import testing
+    from . import middleware, testing
     from .errors import SettingsError, SpanloomError, UsageError
     from .otel.instrumenting import instrument
     from .pipeline import configure, flush, health, shutdown
@@ -99,6 +100,7 @@ __all__ = [
     "inject",
     "instrument",
     "llm",
+    "middleware",
     "outcome",
     "retriever",
     "shutdown",

@@ -100,6 +100,7 @@ class Settings:
     service: str | None = None
     home: Path | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
     problems: tuple[str, ...] = ()
 
     @property
@@ -115,7 +116,12 @@ class Settings:
         return self.home / "local.db" if self.home else None
 
 
-CONFIGURABLE = frozenset(item.name for item in fields(Settings)) - {"home", "traceparent", "problems"}
+def environment_with(more: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with these variables too, for a child process."""
+    return {**os.environ, **more}
+
+
+CONFIGURABLE = frozenset(item.name for item in fields(Settings)) - {"home", "traceparent", "tracestate", "problems"}
 
 
 def from_env(environ: Mapping[str, str] | None = None) -> Settings:
@@ -135,6 +141,7 @@ def from_env(environ: Mapping[str, str] | None = None) -> Settings:
         "service": reader.text("SPANLOOM_SERVICE"),
         "destinations": reader.destinations(),
         "traceparent": reader.text("TRACEPARENT"),
+        "tracestate": reader.text("TRACESTATE"),
     }
     known: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
     if str(known.get("journal", "")).lower() in ("none", "memory", "off"):

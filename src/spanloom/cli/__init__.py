@@ -17,10 +17,10 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import SpanloomError
-from . import demo, doctor, export, import_, journal, keys, prune, runs, serve, tree, usage, view
+from . import demo, doctor, exec, export, import_, journal, keys, prune, runs, serve, tree, usage, view
 from .problem import Problem
 
-_GROUPS = (runs, tree, view, usage, export, import_, prune, demo, serve, keys, doctor, journal)
+_GROUPS = (runs, tree, view, usage, exec, export, import_, prune, demo, serve, keys, doctor, journal)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

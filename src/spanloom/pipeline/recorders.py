@@ -31,7 +31,7 @@ def make(
 ) -> Recorder:
     """The recorder that does what the settings say, into ``sink``."""
     mode = settings.join_otel
-    joining = Joining(mode, _parent_of_process(settings.traceparent)) if mode else None
+    joining = Joining(mode, _parent_of_process(settings)) if mode else None
     return Recorder(
         sink,
         Encoder(redactor=Redactor(settings.redact)),
@@ -43,7 +43,7 @@ def make(
         strict=settings.strict,
         propagate_threads=settings.propagate_threads,
         service=settings.service,
-        origin=joining.origin if joining is not None else _origin(settings.traceparent),
+        origin=joining.origin if joining is not None else _origin(settings),
         host_spans=joining.live if joining is not None else (),
         run_url=run_url,
         keyed_runs=keyed_runs,
@@ -51,14 +51,14 @@ def make(
     )
 
 
-def _origin(traceparent: str | None) -> Callable[[], Remote | None] | None:
+def _origin(settings: Settings) -> Callable[[], Remote | None] | None:
     """The parent that ``TRACEPARENT`` names for everything in this process, or None."""
-    remote = _parent_of_process(traceparent)
+    remote = _parent_of_process(settings)
     return None if remote is None else lambda: remote
 
 
-def _parent_of_process(traceparent: str | None) -> Remote | None:
-    return remote_parent(traceparent) if traceparent else None
+def _parent_of_process(settings: Settings) -> Remote | None:
+    return remote_parent(settings.traceparent, settings.tracestate or "") if settings.traceparent else None
 
 
 class NoSink:
