@@ -220,7 +220,7 @@ def test_a_disk_that_fails(tmp_path: Path) -> None:
     with Serving(path, wrapper=trace) as serving:
         load = Load(serving.url, "e", threads=1)
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not (load.refused and len(load.acknowledged) > 1000):
+        while time.monotonic() < deadline and not (load.refused and len(load.acknowledged) > 300):
             time.sleep(0.01)
         load.join()
         assert load.refused and set(load.refused) == {503}
