@@ -144,6 +144,10 @@ def test_settings_hold_for_spans_too(client: OpenAI) -> None:
         client.chat.completions.create(model="gpt-4o", messages=secret)  # type: ignore[arg-type]
     (call,) = bare
     assert call.input is None and call.output is None and call.usage["input"] > 0
+    with testing.capture(sample=0.0) as metered, spanloom.agent("a"):
+        client.chat.completions.create(model="gpt-4o", messages=QUESTION)  # type: ignore[arg-type]
+    counted = next(run for run in metered if run.type == "llm")
+    assert not counted.sampled and counted.output is None and counted.usage["input"] > 0
     uninstrument()
 
 

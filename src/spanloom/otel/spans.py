@@ -24,6 +24,7 @@ from ..dialects.otlp_reading import MODEL_TYPES, records_of, type_of
 from ..dialects.otlp_values import INTERNAL, Span, SpanEvent, SpanLink
 from ..recording.ambient import current_var
 from ..recording.edge import OFF, failed
+from ..recording.lineage import chosen
 from ..recording.recorder import Recorder, live
 from ..recording.run import Run
 from ..records import RunEnd, RunPoint, RunStart, encode
@@ -39,12 +40,13 @@ _USAGE = {"prompt": "input", "completion": "output", "prompt_cached": "cached_in
 class _Open:
     """A span that has not ended: whether it is a model call, the run that stands for it, and what an inner one told."""
 
-    __slots__ = ("is_model_call", "off", "run", "told")
+    __slots__ = ("is_model_call", "off", "run", "sampled", "told")
 
-    def __init__(self, is_model_call: bool, run: Run | None, off: bool) -> None:
+    def __init__(self, is_model_call: bool, run: Run | None, off: bool, sampled: bool | None) -> None:
         self.is_model_call = is_model_call
         self.run = run
         self.off = off
+        self.sampled = sampled  # as the run around it; None outside any
         self.told: RunEnd | None = None
 
 
@@ -59,11 +61,12 @@ class RunSpans(_SpanProcessor):
         try:
             found = current_var.get()
             run = found if isinstance(found, Run) and found.type in MODEL_TYPES else None
+            sampled = found._trace.sampled if isinstance(found, Run) else None
             context = span.get_span_context()
             if len(self._open) >= _MOST_OPEN:  # spans that never end: the oldest is taken for one of its own
                 self._open.pop(next(iter(self._open)), None)
             model_call = type_of(dict(span.attributes or {})) in MODEL_TYPES
-            self._open[context.trace_id, context.span_id] = _Open(model_call, run, found is OFF)
+            self._open[context.trace_id, context.span_id] = _Open(model_call, run, found is OFF, sampled)
         except Exception as error:  # a named door: inside the host's tracing
             failed("span_failed", error)
 
@@ -82,6 +85,11 @@ class RunSpans(_SpanProcessor):
             if noted is not None and noted.told is not None:
                 records[-1] = _completed(cast(RunEnd, records[-1]), noted.told)
             model = cast(RunEnd, records[-1]).model if type_of(copied.attributes) in MODEL_TYPES else None
+            sampled = noted.sampled if noted is not None else None
+            if sampled is None:
+                sampled = chosen(copied.trace_id, recorder.sample)
+            if not sampled:  # only what is metered, as for a run of ours
+                records = [msgspec.structs.replace(records[-1], sampled=False)]
             for record in records:  # a model call is named by its model, as one recorded by hand
                 _append(recorder, msgspec.structs.replace(record, name=model) if model else record)
         except Exception as error:  # a named door: inside the host's tracing
@@ -142,7 +150,8 @@ def _append(recorder: Recorder, record: Any) -> None:
     for name in _CONTENT:
         content = getattr(record, name, UNSET)
         if content is not UNSET:
-            kept = recorder.encoder.snapshot(orjson.loads(bytes(content)), (name,)) if recorder.capture_content else b""
+            wanted = recorder.capture_content and record.sampled
+            kept = recorder.encoder.snapshot(orjson.loads(bytes(content)), (name,)) if wanted else b""
             changes[name] = Raw(kept) if kept else UNSET
     error = getattr(record, "error", None)
     if error is not None:
