@@ -87,6 +87,11 @@ def check_metering(home: Path, printed: str) -> None:
     assert (outcome.name, outcome.idempotency_key, outcome.customer) == ("ticket_resolved", "ticket-42", "acme")
 
 
+def check_opentelemetry(home: Path, printed: str) -> None:
+    agent = tree(home)
+    assert (agent.shape(), agent.output) == ("agent greet", "Hello Ada")
+
+
 def check_privacy(home: Path, printed: str) -> None:
     order = tree(home)
     assert order.input["customer"] == "[a customer]"
@@ -109,6 +114,7 @@ CHECKS: dict[str, Callable[[Path, str], None]] = {
     "Threads and processes": check_threads,
     "Configuration": check_configuration,
     "Metering and outcomes": check_metering,
+    "OpenTelemetry": check_opentelemetry,
     "Privacy": check_privacy,
     "Your own tests": check_nothing_sent,
 }
