@@ -237,3 +237,13 @@ def test_a_host_without_opentelemetry_never_loads_it() -> None:
     """Nothing is imported by us; a host that loads it later is joined from then on."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.stderr) == ("ok\n", "")
+
+
+def test_only_the_outermost_run_names_the_hosts_span(spans: InMemorySpanExporter) -> None:
+    """In an exported trace the host's span is the parent of the outermost run alone; the runs inside keep theirs."""
+    with capture() as runs, tracer.start_as_current_span("host") as host:
+        with spanloom.agent("outer") as outer, spanloom.tool("inner"):
+            pass
+    above = f"{host.get_span_context().span_id:016x}"
+    found = {(record.name, record.parent_span_id, record.parent_run_id) for record in runs.records}
+    assert found == {("outer", above, None), ("inner", None, outer.id)}

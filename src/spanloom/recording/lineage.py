@@ -73,9 +73,13 @@ class Remote:
         """The JSON members of a host's trace on a record; empty when the trace is our own."""
         if not self.trace_id or (self.root_id and self.trace_id == _hex32(self.root_id)):
             return ""
+        return f',"traceId":"{self.trace_id}"'
+
+    def span_member(self) -> str:
+        """The JSON member that names the host's span above the outermost run, on its own records alone: an exported
+        span has it for its parent."""
         ours = self.run_id and _span16(self.run_id) == self.span_id
-        span = "" if ours else f',"parentSpanId":"{self.span_id}"'
-        return f',"traceId":"{self.trace_id}"{span}'
+        return "" if ours or not self.members() else f',"parentSpanId":"{self.span_id}"'
 
 
 def remote_parent(traceparent: str, tracestate: str = "") -> Remote | None:

@@ -46,6 +46,8 @@ def open_run(recorder: Recorder, label: Label, parent: Surrounding, ambient: Amb
         if recorder.host_spans:
             host_span = recorder.host_spans[0]()
         elsewhere = "" if parent_id is None else f',"parentRunId":{json_text(parent_id)}'
+        if parent is not None:
+            elsewhere += parent.span_member()
         common = f',"runId":"{run_id}"{label.members}{elsewhere}{trace.members}{ambient.who}'
     if ambient.key and ambient.key_scope is not scope:
         common += f',"key":{ambient.key}'  # the outermost run in the block that names the key
