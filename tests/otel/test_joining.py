@@ -247,3 +247,33 @@ def test_only_the_outermost_run_names_the_hosts_span(spans: InMemorySpanExporter
     above = f"{host.get_span_context().span_id:016x}"
     found = {(record.name, record.parent_span_id, record.parent_run_id) for record in runs.records}
     assert found == {("outer", above, None), ("inner", None, outer.id)}
+
+
+SAMPLED = """
+import sys
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, TraceIdRatioBased
+import spanloom
+from spanloom.testing import capture
+
+root = {"off": ALWAYS_OFF, "on": ALWAYS_ON, "half": TraceIdRatioBased(0.5)}[sys.argv[1]]
+exporter, provider = InMemorySpanExporter(), TracerProvider(sampler=ParentBased(root))
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+with capture():
+    for _ in range(400):
+        with spanloom.agent("answer"), trace.get_tracer("t").start_as_current_span("inner"):
+            pass
+print(len(exporter.get_finished_spans()))
+"""
+
+
+@pytest.mark.parametrize(("sampler", "least", "most"), [("off", 0, 0), ("on", 400, 400), ("half", 130, 270)])
+def test_the_hosts_sampler_decides_about_its_spans(sampler: str, least: int, most: int) -> None:
+    """Outside any span of its own the host samples roots; below our runs it keeps the same share (half: 7 sigma)."""
+    command = [sys.executable, "-c", SAMPLED, sampler]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert least <= int(done.stdout) <= most

@@ -15,6 +15,7 @@ with the host's sampled flag). When another span is live, it was started inside 
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable
 from typing import Any, Literal
@@ -123,7 +124,7 @@ def _with_run(context: Any, run: Run) -> Any:
     if host.span_id and host.span_id != run.host_span:
         return context
     trace_hex, run_hex = run._trace.hex_id(), run.traceparent.split("-")[2]
-    flags = int(host.trace_flags) if host.span_id else int(run._trace.sampled)
+    flags = int(host.trace_flags) if host.span_id else int(_root_is_sampled(run))
     state = trace.TraceState.from_header([tracestate_entry(run.root_id, run.id)])
     for key, value in (host.trace_state or {}).items() if host.span_id else ():
         state = state.add(key, value) if key not in state else state
@@ -131,6 +132,23 @@ def _with_run(context: Any, run: Run) -> Any:
         int(trace_hex, 16), int(run_hex, 16), is_remote=False, trace_flags=trace.TraceFlags(flags), trace_state=state
     )
     return trace.set_span_in_context(trace.NonRecordingSpan(standing), context)
+
+
+def _root_is_sampled(run: Run) -> bool:
+    """What the host's sampler says of a root span, asked once for each trace, so that below our runs as many of the
+    host's spans are kept as without us. It is asked with a random trace id: ratio samplers go by the low bits, and
+    those of a run's id are not all random."""
+    from opentelemetry import trace
+
+    shared = run._trace
+    if shared.host_sampled is None:
+        sampler = getattr(trace.get_tracer_provider(), "sampler", None)
+        if sampler is None:
+            shared.host_sampled = shared.sampled
+        else:
+            answer = sampler.should_sample(None, random.getrandbits(128), "spanloom")
+            shared.host_sampled = bool(answer.decision.is_sampled())
+    return shared.host_sampled
 
 
 def _live_span() -> Remote | None:

@@ -25,7 +25,7 @@ class Trace:
     trace id (32 hex digits) or "".
     """
 
-    __slots__ = ("host_trace", "local_id", "members", "offset_ns", "root_id", "sampled")
+    __slots__ = ("host_sampled", "host_trace", "local_id", "members", "offset_ns", "root_id", "sampled")
 
     def __init__(
         self, local_id: str, root_id: str, offset_ns: int, sampled: bool, host_trace: str, members: str
@@ -35,6 +35,7 @@ class Trace:
         self.offset_ns = offset_ns
         self.sampled = sampled
         self.host_trace = host_trace
+        self.host_sampled: bool | None = None  # what the host's sampler says of it, once it was asked
         self.members = members
 
     def hex_id(self) -> str:
