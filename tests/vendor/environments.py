@@ -4,7 +4,8 @@
 
 They lie under SPANLOOM_VENDOR_HOME, by default the user's cache directory, one for each SDK, version and Python. The
 tests use one that is there, and make it themselves when SPANLOOM_VENDOR=1 is set (as CI does): about 30 s and 250 MB
-for Lunary, whose SDK needs LangChain. A half-made one is never used: the marker is written last.
+for Lunary, whose SDK needs LangChain; 5 to 8 s of work and 30 to 50 MB for each of the others. A half-made one is
+never used: the marker is written last.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ import sys
 import venv
 from pathlib import Path
 
+import pytest
+
 VERSIONS = {
     "lunary": "lunary==1.4.41",
     "phoenix": "arize-phoenix==20.26.1",  # a server that takes OTLP: about 60 s and 850 MB
     "mlflow": "mlflow==3.17.2",  # another, of the same size
+    "vlunaai": "vlunaai==0.3.2",
+    "lumen": "lumen-python-sdk==0.1.1",
 }
 INSTALL_SECONDS = 300
 
@@ -50,6 +55,16 @@ def make(name: str) -> Path:
     subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
     (found / "ready").touch()
     return python
+
+
+def python_for_test(name: str) -> Path:
+    """The environment's Python; the test is skipped where it is not there and may not be made."""
+    if wanted():
+        return make(name)
+    found = python_of(name)
+    if found is None:
+        pytest.skip(f"no environment with {VERSIONS[name]}: SPANLOOM_VENDOR=1 makes one (tests/vendor/environments.py)")
+    return found
 
 
 def wanted() -> bool:

@@ -21,14 +21,7 @@ QUESTION = "What's the weather in Boston?"
 @pytest.fixture(scope="module")
 def vendor_python() -> Path:
     """The Python that has the vendor's package."""
-    if environments.wanted():
-        return environments.make("lunary")
-    found = environments.python_of("lunary")
-    if found is None:
-        pytest.skip(
-            "no environment with the lunary package: SPANLOOM_VENDOR=1 makes one (tests/vendor/environments.py)"
-        )
-    return found
+    return environments.python_for_test("lunary")
 
 
 def test_the_vendors_sdk_is_stored_and_readable(vendor_python: Path, tmp_path: Path) -> None:

@@ -130,6 +130,10 @@ def write_error(status: int, message: str = "", *, retry_after_seconds: int | No
     return usage.answer(status, {"error": error, "details": message}, **more)
 
 
+_FIRST_US = parse_iso_us("1000-01-01T00:00:00Z")  # what has four digits of year in its own zone may not have in UTC
+_LAST_US = parse_iso_us("9999-12-31T23:59:59.999999Z")
+
+
 # -- the query -----------------------------------------------------------------------------------------------------
 
 
@@ -161,7 +165,7 @@ def _bound(given: dict[str, str], name: str, *, whole_day: bool = False, inclusi
         raise WireError(f"{name}: {text[:60]!r} is no ISO date: send one such as 2024-01-31", path=name) from None
     if inclusive:
         moment_us += 86_400_000_000 if whole_day and len(text) == 10 else 1
-    return iso(moment_us * 1000)
+    return iso(min(max(moment_us, _FIRST_US), _LAST_US) * 1000)
 
 
 def _count(given: dict[str, str], name: str, default: int, most: int) -> int:
