@@ -13,7 +13,6 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.instrumentation.logging import LoggingInstrumentor
 from opentelemetry.instrumentation.requests import RequestsInstrumentor
-from opentelemetry.instrumentation.urllib3 import URLLib3Instrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -21,7 +20,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 exporter, provider = InMemorySpanExporter(), TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(exporter))
 trace.set_tracer_provider(provider)
-for instrumentor in (HTTPXClientInstrumentor, RequestsInstrumentor, URLLib3Instrumentor, LoggingInstrumentor):
+instrumentors = [HTTPXClientInstrumentor, RequestsInstrumentor, LoggingInstrumentor]
+try:
+    from opentelemetry.instrumentation.urllib3 import URLLib3Instrumentor
+    instrumentors.append(URLLib3Instrumentor)
+except ImportError:
+    pass
+for instrumentor in instrumentors:
     instrumentor().instrument()
 
 posts, headers_seen = [], []
