@@ -12,6 +12,7 @@ answer 500 to what a stranger wrote, or look up an event of another project.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -41,6 +42,7 @@ class _Replays:
 
     def __init__(self, seconds: float = usage.DAY_SECONDS) -> None:
         self._seconds = seconds
+        self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, str, str], tuple[float, str]] = OrderedDict()
 
     def conflicts(self, project: str, intake: usage.Intake) -> bool:
@@ -49,14 +51,20 @@ class _Replays:
             return False
         now = time.monotonic()
         name = (project, intake.route, intake.idempotency_key)
-        known = self._known.get(name)
-        if known is not None and now - known[0] < self._seconds:
-            return known[1] != intake.fingerprint
-        self._known[name] = (now, intake.fingerprint)
-        self._known.move_to_end(name)
-        while len(self._known) > _REMEMBERED_KEYS:
-            self._known.popitem(last=False)
+        with self._lock:
+            known = self._known.get(name)
+            if known is not None and now - known[0] < self._seconds:
+                return known[1] != intake.fingerprint
+            self._known[name] = (now, intake.fingerprint)
+            self._known.move_to_end(name)
+            while len(self._known) > _REMEMBERED_KEYS:
+                self._known.popitem(last=False)
         return False
+
+    def forget(self, project: str, intake: usage.Intake) -> None:
+        """Nothing of the request was stored: its key is free again."""
+        with self._lock:
+            self._known.pop((project, intake.route, intake.idempotency_key), None)
 
 
 class _Api:
@@ -88,7 +96,12 @@ class _Api:
             return self._error(error.status_hint, _said(error))
         if self.replays.conflicts(project, intake):
             return self._error(409, "this idempotency key was used with another body: use a new key for a new write")
-        return self.dialect.write_reply(intake, self.parts.intake.store_each(intake.items, project))  # type: ignore[no-any-return]
+        try:
+            results = self.parts.intake.store_each(intake.items, project)
+        except Refused:
+            self.replays.forget(project, intake)
+            raise
+        return self.dialect.write_reply(intake, results)  # type: ignore[no-any-return]
 
     def _ask(self, sent: wire.Request) -> wire.Response:
         """Lumen's query; the others have none."""
