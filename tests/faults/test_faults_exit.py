@@ -61,6 +61,34 @@ def test_a_slow_but_healthy_endpoint_is_waited_for(home: Path, journal: str) -> 
         oracle.log.assert_clean()
 
 
+BRIEF = """
+import sys
+import spanloom
+from support.program import accepted, leaving
+spanloom.configure(destinations=[spanloom.Collector(sys.argv[1])])
+with spanloom.tool(sys.argv[2]):
+    pass
+accepted(sys.argv[2])
+if sys.argv[3:]:
+    spanloom.flush(timeout_seconds=10)
+leaving()
+"""
+
+
+@pytest.mark.parametrize("flush", [(), ("flush",)], ids=["as it is", "flushed"])
+def test_programs_that_live_briefly_deliver_what_their_predecessors_left(home: Path, flush: tuple[str, ...]) -> None:
+    """Where every program ends after its first request, the backlog of an outage still gets through (C19, C78)."""
+    with Oracle() as oracle, Toxic(oracle.port) as toxic:
+        toxic.use(toxics.refuse())
+        marks = [mark for turn in range(2) for mark in child(BRIEF, toxic.url, f"left{turn}", home=home).accepted]
+        toxic.clear()
+        for turn in range(2):
+            marks += child(BRIEF, toxic.url, f"brief{turn}", *flush, home=home).accepted
+        assert set(marks) == oracle.log.names("end").keys()
+        assert not list((home / "journal").glob("2*"))
+        oracle.log.assert_clean()
+
+
 LONG = """
 import os, signal, sys, threading, time
 import spanloom

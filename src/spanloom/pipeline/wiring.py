@@ -187,7 +187,8 @@ class Wiring:
 
         shipper = Shipper(
             destination, own, adopted,
-            durable=bool(journal.root), after_batch=after_batch, when_stopped=when_stopped,
+            durable=bool(journal.root), after_batch=after_batch, before_end=journal.adopt_before_end,
+            when_stopped=when_stopped,
         )  # fmt: skip
         return shipper
 

@@ -277,6 +277,11 @@ class Journal(Chain, Turns):
         """Let the keeper look, at most once a minute; for shippers, when they are sending anyway."""
         self.adoptions.ask()
 
+    def adopt_before_end(self, timeout_seconds: float) -> None:
+        """Look now, for a shipper that leaves and could deliver more; see `Adoptions.scan_before_end`."""
+        if self.root:
+            self.adoptions.scan_before_end(timeout_seconds)
+
     # --- what the keeper shares
 
     def opened_volume(self) -> Volume:

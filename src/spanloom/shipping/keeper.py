@@ -192,7 +192,8 @@ class Keeper:
             self._bring_to_disk()
         journal.retire()
         self._hold_caps()
-        journal.adoptions.scan_if_asked()
+        if not self._stopping:  # nobody would deliver what it finds
+            journal.adoptions.scan_if_asked()
         self._speak()
 
     # --- the parts of a beat

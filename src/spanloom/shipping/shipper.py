@@ -56,13 +56,15 @@ class Shipper:
         *,
         durable: bool = True,
         after_batch: Callable[[], None] = lambda: None,
+        before_end: Callable[[float], None] = lambda seconds: None,
         when_stopped: Callable[[], None] = lambda: None,
         rules: RetryRules | None = None,
     ) -> None:
         """``durable``: the lanes outlive the process. ``after_batch`` is called on the shipper's thread after each
-        request, for the journal's housekeeping. ``when_stopped`` is called when there is no thread although there
-        should be one (it could not be started; in a forked child), so that the next record starts one; it may be
-        called in a fork hook or a signal handler."""
+        request, for the journal's housekeeping; ``before_end`` there too, when at the end of the process all is sent,
+        the endpoint takes records, and so many seconds are left to find more. ``when_stopped`` is called when there is
+        no thread although there should be one (it could not be started; in a forked child), so that the next record
+        starts one; it may be called in a fork hook or a signal handler."""
         self.destination = destination
         self.ledger = Ledger(destination.name, own, adopted)
         self.durable = durable
@@ -71,6 +73,7 @@ class Shipper:
         self._own = own
         self._hands = [Hand(own)] if adopted is None else [Hand(own), Hand(adopted)]
         self._after_batch = after_batch
+        self._before_end = before_end
         self._when_stopped = when_stopped
         self._rules = rules or RetryRules()
         self._delivery = Delivery(destination, self.ledger, self._hands, Pacing(self._rules))
@@ -323,6 +326,15 @@ class Shipper:
             deadline = min(deadline, self._close_began + _FAILING_PATIENCE_SECONDS)
             if time.monotonic() >= deadline or not self._send(deadline):
                 return self._leave()
+        self._ship_what_there_is(generation)
+        left = self._close_deadline - time.monotonic()
+        if delivery.pacing.state == "closed" and delivery.passes and left > 0:
+            self._before_end(left)
+            self._ship_what_there_is(generation)
+        return self._leave()
+
+    def _ship_what_there_is(self, generation: int) -> None:
+        delivery = self._delivery
         while generation == self._generation and delivery.has_work() and delivery.pacing.state == "closed":
             now = time.monotonic()
             ready_at = delivery.ready_at(hurried=True)
@@ -332,7 +344,6 @@ class Shipper:
                 self._own.rest(ready_at - now)
             else:
                 self._send(self._close_deadline)
-        return self._leave()
 
     def _leave(self) -> None:
         """Return what is still in hand to the lanes, from which the journal keeps it."""
