@@ -43,6 +43,45 @@ def endpoint_down(subject: Subject, runs: int = 20_000) -> Figures:
     }
 
 
+def host_span(subject: Subject, calls: int = 5_000) -> Figures:
+    """A decorated call outside and inside a live OpenTelemetry span, and what a real span costs itself (all three in
+    turn, so that a change of the machine's speed falls on each)."""
+    from opentelemetry.sdk.trace import TracerProvider
+
+    tracer = TracerProvider().get_tracer("benchmarks")
+
+    @subject.decorator("tool")
+    def nothing(x: int) -> int:
+        return x
+
+    spent = {"outside": 0.0, "inside": 0.0, "span": 0.0}
+    for n in range(500):
+        nothing(n)
+    for _ in range(10):
+        started = time.perf_counter()
+        for n in range(calls // 10):
+            nothing(n)
+        between = time.perf_counter()
+        spent["outside"] += between - started
+        with tracer.start_as_current_span("request"):
+            started = time.perf_counter()
+            for n in range(calls // 10):
+                nothing(n)
+            between = time.perf_counter()
+            spent["inside"] += between - started
+            for _ in range(calls // 10):
+                with tracer.start_as_current_span("inner") as span:
+                    span.set_attribute("input.value", "1")
+                    span.set_attribute("output.value", "1")
+            spent["span"] += time.perf_counter() - between
+    subject.close()
+    return {
+        "outside_us": spent["outside"] / calls * 1e6,
+        "in_a_span_us": spent["inside"] / calls * 1e6,
+        "sdk_span_us": spent["span"] / calls * 1e6,
+    }
+
+
 def idle(subject: Subject, seconds: float = 5.0) -> Figures:
     """With everything delivered, nothing recorded for 5 seconds: processor time, and how often a thread woke up."""
 

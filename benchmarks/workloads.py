@@ -232,6 +232,7 @@ WORKLOADS: dict[str, Callable[[Subject], Figures]] = {
     "beside_4": lambda subject: beside(subject, 4),
     "endpoint_down": conditions.endpoint_down,
     "idle": conditions.idle,
+    "host_span": conditions.host_span,
     "off": off,
     "nowhere": conditions.nowhere,
 }
