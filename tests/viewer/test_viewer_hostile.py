@@ -15,11 +15,10 @@ from msgspec import Raw
 from playwright.sync_api import Browser, Page
 from scenes import raw
 
-from spanloom.cli.pages import mounts
 from spanloom.clock import iso
-from spanloom.collector.server import Running
 from spanloom.records import Action, Chat, ErrorInfo, Feedback, LossReport, Outcome, RunEnd, RunPoint, RunStart
 from spanloom.store import Incoming, Store
+from support.serving import Serving
 
 TRACE = "hostile-trace"
 MARKUP = "img, iframe, object, embed, base, form[action], video, audio, math, style, main script, main link, template"
@@ -82,7 +81,7 @@ def records(number: int, text: str, at_ns: int) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def infested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def infested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A viewer over a store in which everything is hostile."""
     path = tmp_path_factory.mktemp("infested") / "runs.db"
     now = time.time_ns()
@@ -101,12 +100,12 @@ def infested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             )
         while store.index_pending(10):
             pass
-    with Running(path, mounts=mounts()) as running:
-        yield running
+    with Serving(path) as serving:
+        yield serving
 
 
 @pytest.fixture(scope="module")
-def watched(infested: Running, browser: Browser) -> Iterator[tuple[Page, list[str]]]:
+def watched(infested: Serving, browser: Browser) -> Iterator[tuple[Page, list[str]]]:
     """A page, and what it did that it should not have."""
     context = browser.new_context(viewport={"width": 1200, "height": 900}, reduced_motion="reduce")
     context.set_default_timeout(15_000)
@@ -148,7 +147,7 @@ def test_there_are_two_hundred_of_them() -> None:
     ["/?view=runs", "/?view=traces", "/threads", "/threads/hostile-thread", "/feedback", "/delivery", "/health",
      "/usage?by=model", "/usage?by=user", "/usage?by=customer", "/usage?by=name"],
 )  # fmt: skip
-def test_every_page_shows_them_as_text(infested: Running, watched: tuple[Page, list[str]], path: str) -> None:
+def test_every_page_shows_them_as_text(infested: Serving, watched: tuple[Page, list[str]], path: str) -> None:
     """All that the page can show of them, older pages of the list included."""
     page, faults = watched
     page.goto(infested.url + path)
@@ -164,7 +163,7 @@ def test_every_page_shows_them_as_text(infested: Running, watched: tuple[Page, l
     is_harmless(page, faults)
 
 
-def test_every_run_shows_them_in_every_field(infested: Running, watched: tuple[Page, list[str]]) -> None:
+def test_every_run_shows_them_in_every_field(infested: Serving, watched: tuple[Page, list[str]]) -> None:
     """One after the other in the tree: name, error, stack, messages, tool calls, JSON, moments, feedback, facts."""
     page, faults = watched
     page.goto(f"{infested.url}/traces/{TRACE}")
@@ -180,7 +179,7 @@ def test_every_run_shows_them_in_every_field(infested: Running, watched: tuple[P
     is_harmless(page, faults)
 
 
-def test_hostile_ids_open_their_own_pages(infested: Running, watched: tuple[Page, list[str]]) -> None:
+def test_hostile_ids_open_their_own_pages(infested: Serving, watched: tuple[Page, list[str]]) -> None:
     """Links are made of ids, whatever they contain; each leads to our own page."""
     page, faults = watched
     page.goto(f"{infested.url}/?view=runs&type=llm")
@@ -192,7 +191,7 @@ def test_hostile_ids_open_their_own_pages(infested: Running, watched: tuple[Page
     is_harmless(page, faults)
 
 
-def test_comparing_them_shows_text(infested: Running, watched: tuple[Page, list[str]]) -> None:
+def test_comparing_them_shows_text(infested: Serving, watched: tuple[Page, list[str]]) -> None:
     """Two runs that differ in everything."""
     page, faults = watched
     one, two = (f"{number}-{TEXTS[number]}" for number in (11, 40))
@@ -201,7 +200,7 @@ def test_comparing_them_shows_text(infested: Running, watched: tuple[Page, list[
     is_harmless(page, faults)
 
 
-def test_the_exported_file_is_as_harmless(infested: Running, browser: Browser, tmp_path: Path) -> None:
+def test_the_exported_file_is_as_harmless(infested: Serving, browser: Browser, tmp_path: Path) -> None:
     """Opened from disk, where no server's headers protect it."""
     path = tmp_path / "hostile.html"
     path.write_bytes(httpx.get(f"{infested.url}/view/export?id={TRACE}", timeout=20, trust_env=False).content)
