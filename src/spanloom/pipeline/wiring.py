@@ -180,7 +180,8 @@ class Wiring:
 
         def after_batch() -> None:
             journal.retire()
-            journal.adopt_soon()
+            if shipper.passes:  # who cannot deliver its own has no use for others'
+                journal.adopt_soon()
 
         def when_stopped() -> None:
             journal.sleepers.append(_Starter(shipper))

@@ -184,6 +184,11 @@ class Shipper:
         self.begin_close(timeout_seconds)
         return self.finish_close()
 
+    @property
+    def passes(self) -> bool:
+        """Whether the endpoint takes records, as far as is known."""
+        return self._delivery.pacing.state == "closed" and self._delivery.passes > 0
+
     def health(self) -> DestinationHealth:
         """The destination's account and condition."""
         state = self._delivery.pacing.state
@@ -328,7 +333,7 @@ class Shipper:
                 return self._leave()
         self._ship_what_there_is(generation)
         left = self._close_deadline - time.monotonic()
-        if delivery.pacing.state == "closed" and delivery.passes and left > 0:
+        if self.passes and left > 0:
             self._before_end(left)
             self._ship_what_there_is(generation)
         return self._leave()
