@@ -5,12 +5,17 @@ Importable as ``support`` because pytest puts this directory on the path.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("support.oracle_log", "support.balance", "support.children", "support.host_guard")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and their programs would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
