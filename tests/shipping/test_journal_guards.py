@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -70,11 +71,14 @@ def stopping_at(count: int) -> Iterator[list[int]]:
 
 def append_stopped(journal: Journal, record: bytes, count: int) -> tuple[bool, int]:
     """Append with a `Stop` at an instruction; whether the append returned, and how many instructions ran."""
+    gc.disable()  # a finaliser of an earlier test's journal would swallow the Stop
     try:
         with stopping_at(count) as ran:
             journal.append(record)
     except Stop:
         return False, ran[0]
+    finally:
+        gc.enable()
     return True, ran[0]
 
 
