@@ -1,140 +1,109 @@
 """How the store does with a million runs: ``python -m benchmarks.store_scale [RUNS] [DIRECTORY]``.
 
-Writes RUNS runs (1,000,000 unless said otherwise; start and end, with a prompt and an answer) in batches of 500, fills
-the search index, and prints the median and the worst of 20 for each question of the goals, in milliseconds; then the
-same while `spanloom serve` takes 2,000 events a second into that store from a third process. About 2 KB of disk for
-each run.
+Writes RUNS runs (1,000,000 unless said otherwise; `scale_runs`) in batches of 500 records, fills the search index, and
+prints the median and the worst for each question of the goals and for each page of the viewer, in milliseconds; then
+the same while `spanloom serve` takes 2,000 events a second into that store from a third process. About 3 KB of disk
+for each run. In a DIRECTORY the store is kept, and used again by the next call.
 """
 
 from __future__ import annotations
 
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-from msgspec import Raw
+from urllib.parse import urlencode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from spanloom.clock import Ids, iso
-from spanloom.records import RunEnd, RunStart, TokenUsage
-from spanloom.store import Incoming, Reader, RunFilter, Store
+from benchmarks.scale_runs import traces
+from spanloom.store import Reader, RunFilter, Store
 from support.serving import Serving
 
-WORDS = [f"word{number}" for number in range(20_000)]
+DAY_US = 86_400_000_000
 
 
-def runs(count: int, seed: int = 1) -> Iterator[list[Incoming]]:
-    """Traces of 10 runs, an agent and what it calls; every thousandth trace has 1,000 runs."""
-    chance, ids, at_ns, made = random.Random(seed), Ids(seed), 1_760_000_000_000_000_000, 0
-    while made < count:
-        size = 1000 if made % 10_000 == 0 else 10
-        batch: list[Incoming] = []
-        root = ids.new(at_ns)
-        for number in range(size):
-            at_ns += 1_000_000
-            run_id = root if number == 0 else ids.new(at_ns)
-            kind, name = (
-                ("agent", "researcher") if number == 0 else chance.choice((("llm", "gpt-4o"), ("tool", "search")))
-            )
-            shared = {
-                "run_id": run_id,
-                "type": kind,
-                "name": name,
-                "root_run_id": root,
-                "user_id": f"u{made % 997}",
-                "parent_run_id": None if number == 0 else root,
-            }
-            text = " ".join(chance.choices(WORDS, k=40))
-            batch.append(
-                Incoming(
-                    RunStart(
-                        event_id=f"{run_id}.s",
-                        timestamp=iso(at_ns),
-                        input=Raw(b'[{"role":"user","content":"%s"}]' % text.encode()),
-                        **shared,
-                    )
-                )
-            )
-            batch.append(
-                Incoming(
-                    RunEnd(
-                        event_id=f"{run_id}.e",
-                        timestamp=iso(at_ns + 900_000),
-                        started_at=iso(at_ns),
-                        status="error" if made % 200 == 0 else "ok",
-                        model=name,
-                        output=Raw(b'"%s"' % text[:200].encode()),
-                        tokens_usage=TokenUsage(prompt=50, completion=20),
-                        **shared,
-                    )
-                )
-            )
-            made += 1
-        yield batch
+def main() -> None:
+    """Fill and ask."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    if len(sys.argv) > 2:
+        ask_all(Path(sys.argv[2]), count)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        ask_all(Path(directory), count)
 
 
-def timed(label: str, ask: Callable[[], object], times: int = 20) -> None:
+def ask_all(directory: Path, count: int) -> None:
+    """Both ways, quiet and under load."""
+    path = directory / "scale.db"
+    if not path.exists():
+        directory.mkdir(exist_ok=True)
+        fill(path, count)
+    began = time.perf_counter()
+    with Store(path) as store:
+        store.open()
+    print(f"opened in {time.perf_counter() - began:.1f} s, schema brought up to date", flush=True)
+    ask(path)
+    with Serving(path) as serving:
+        ask_pages(serving)
+        print("while 2,000 events/s come in:", flush=True)
+        under_load(serving, lambda: ask(path))
+        under_load(serving, lambda: ask_pages(serving))
+
+
+def fill(path: Path, count: int) -> None:
+    """Make the store."""
+    with Store(path) as store:
+        began, written, pending = time.perf_counter(), 0, []
+        for trace in traces(count):
+            pending += trace
+            if len(pending) >= 500:
+                written += len(store.write(pending))
+                pending = []
+        written += len(store.write(pending))
+        print(f"{written / (time.perf_counter() - began):,.0f} events/s written, {written:,} in all", flush=True)
+        began = time.perf_counter()
+        while store.index_pending(60):
+            pass
+        print(f"{time.perf_counter() - began:,.0f} s for the search index", flush=True)
+
+
+def under_load(serving: Serving, asking: Callable[[], None]) -> None:
+    """Ask while events come in, as many as a second has place for, until all is asked."""
+    feeding = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.http_ingest", "feed", str(serving.port), "90", "2000"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert feeding.stdout is not None and feeding.stdout.readline() == "ready\n"
+        asking()
+        print(feeding.communicate(timeout=300)[0], flush=True)
+    finally:
+        feeding.kill()
+        feeding.wait()
+
+
+def timed(label: str, ask: Callable[[], object], times: int = 10) -> None:
     """Print the median and the worst of some askings."""
     took = []
     for _ in range(times):
         began = time.perf_counter()
         ask()
         took.append((time.perf_counter() - began) * 1000)
-    print(f"{label:34} {statistics.median(took):8.1f} ms   worst {max(took):8.1f} ms", flush=True)
-
-
-def main() -> None:
-    """Fill and ask."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as directory:
-        path = Path(directory) / "scale.db"
-        with Store(path) as store:
-            began, written, pending = time.perf_counter(), 0, []
-            for trace in runs(count):
-                pending += trace
-                if len(pending) >= 500:
-                    written += len(store.write(pending))
-                    pending = []
-            written += len(store.write(pending))
-            print(f"{written / (time.perf_counter() - began):,.0f} events/s written, {written:,} in all", flush=True)
-            began = time.perf_counter()
-            while store.index_pending(60):
-                pass
-            print(f"{time.perf_counter() - began:,.0f} s for the search index", flush=True)
-            ask(path)
-        ask_under_load(path)
-
-
-def ask_under_load(path: Path) -> None:
-    """The same questions while events come in."""
-    with Serving(path) as serving:
-        feeding = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.http_ingest", "feed", str(serving.port), "40", "2000"],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        try:
-            assert feeding.stdout is not None and feeding.stdout.readline() == "ready\n"
-            print("while 2,000 events/s come in:", flush=True)
-            ask(path)
-            print(feeding.communicate(timeout=300)[0], flush=True)
-        finally:
-            feeding.kill()
-            feeding.wait()
+        if sum(took) > 10_000:
+            break
+    print(f"{label:40} {statistics.median(took):8.1f} ms   worst {max(took):8.1f} ms", flush=True)
 
 
 def ask(path: Path) -> None:
     """Every question of the goals."""
     reader = Reader(path, deadline_seconds=30)
     newest = reader.runs(RunFilter(type="agent"), limit=200).runs
-    big = next(
-        run for run in reader.runs(RunFilter(type="agent"), limit=10_000).runs if len(reader.related(run.id)) >= 1000
-    )
+    found = reader.runs(RunFilter(type="agent"), limit=10_000).runs
+    big = next(run for run in found if len(reader.related(run.id)) >= 1000)
     timed("newest 50", lambda: reader.runs(limit=50))
     timed("newest 50 that begin a trace", lambda: reader.runs(RunFilter(top=True), limit=50))
     timed("filter: status error", lambda: reader.runs(RunFilter(status="error"), limit=50))
@@ -147,10 +116,46 @@ def ask(path: Path) -> None:
     timed("search: a common word", lambda: reader.runs(RunFilter(text="word7"), limit=50))
     timed("search: a beginning", lambda: reader.runs(RunFilter(text="word77*"), limit=50))
     timed("search: two words", lambda: reader.runs(RunFilter(text="word7 word9"), limit=50))
-    timed("search: a word in every run", lambda: reader.runs(RunFilter(text="gpt"), limit=50))
+    timed("search: a word in every run", lambda: reader.runs(RunFilter(text="chat"), limit=50))
     timed("an id by its ending", lambda: reader.find(newest[7].id[-8:]), times=5)
     timed("counts by type", reader.counts, times=5)
     timed("stats", reader.stats, times=5)
+    reader.close()
+
+
+def ask_pages(serving: Serving) -> None:
+    """What the pages of the viewer ask for, over HTTP."""
+    now_us = time.time_ns() // 1000
+    newest = serving.client.get("/view/runs", params={"user": "u5"}).json()["runs"][0]["run"]["id"]
+    pages: list[tuple[str, dict[str, object]]] = [
+        ("runs", {}),
+        *(("runs", {"view": view, name: value})
+          for view in ("traces", "runs")
+          for name, value in (("type", "agent"), ("type", "llm"), ("status", "error"), ("status", "killed"),
+                              ("tag", "beta"), ("tag", "seldom"), ("tag", "never"), ("user", "u5"), ("customer", "c7"),
+                              ("model", "gpt-4o"), ("thumb", "down"), ("name", "search"), ("min_ms", 60_000),
+                              ("min_cost", "0.02"), ("since_us", now_us - DAY_US), ("q", "word7"),
+                              ("sort", "started"), ("sort", "duration"), ("sort", "tokens"), ("sort", "cost"))),
+        ("runs", {"q": "word7", "type": "tool", "user": "u5"}),
+        ("runs", {"sort": "tokens", "model": "gpt-4o", "view": "runs"}),
+        ("runs", {"sort": "tokens", "user": "u5", "view": "traces"}),
+        ("runs", {"sort": "cost", "status": "error", "view": "runs"}),
+        ("runs", {"tag": "seldom", "status": "error", "view": "traces"}),
+        ("trace", {"id": newest}), ("run", {"id": newest}), ("events", {"id": newest}),
+        ("threads", {}), ("thread", {"id": "t5"}), ("feedback", {}),
+        *(("usage", {"since_us": now_us - days * DAY_US, "by": by})
+          for days, by in ((1, "model"), (7, "model"), (30, "model"), (30, "user"), (30, "customer"))),
+        ("usage", {"since_us": now_us - 30 * DAY_US, "type": "llm"}),
+        ("delivery", {}), ("health", {}),
+    ]  # fmt: skip
+    for page, query in pages:
+        timed(f"/view/{page}?{urlencode(query)}"[:60], lambda page=page, query=query: _get(serving, page, query), 3)
+
+
+def _get(serving: Serving, page: str, query: dict[str, object]) -> None:
+    answer = serving.client.get(f"/view/{page}", params=query)
+    if answer.status_code != 200:
+        print(f"   {answer.status_code}: {answer.text[:100]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from spanloom import viewer
 from spanloom.cli.pages import mounts
 from spanloom.clock import iso
 from spanloom.collector.access import Names
@@ -26,6 +25,7 @@ from spanloom.collector.body import Refused
 from spanloom.collector.server import Running
 from spanloom.records import RunStart
 from spanloom.store import Incoming, Reader, Store
+from spanloom.viewer import routes
 
 
 class TwoKeys(Names):
@@ -107,7 +107,7 @@ def test_a_question_that_takes_too_long_says_to_narrow_it(tmp_path: Path) -> Non
     with Store(path) as store:
         store.write([Incoming(record) for record in starts])
     parts = SimpleNamespace(reader=Reader(path, deadline_seconds=0.0), stopping=lambda: False)
-    app = _OneProject(Starlette(routes=viewer.data(parts)))
+    app = _OneProject(Starlette(routes=routes.data(parts)))
 
     async def ask() -> tuple[httpx.Response, httpx.Response]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:

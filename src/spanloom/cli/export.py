@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from ..store import Reader, outgoing
 from . import place, words
-from .problem import NOT_INSTALLED, WRONG_ARGUMENTS, Problem
+from .problem import WRONG_ARGUMENTS, Problem
 
 
 def add_to(commands: Any) -> None:
@@ -37,14 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _write_lines(arguments)
     if arguments.all:
         raise Problem("--all is for JSON Lines: add --jsonl, or name one run", WRONG_ARGUMENTS)
-    try:
-        from ..viewer import export
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("spanloom"):
-            raise
-        raise Problem(
-            f"the export needs {error.name}, which is not installed: pip install 'spanloom[serve]'", NOT_INSTALLED
-        ) from error
+    from ..viewer import export
+
     with _opened(arguments) as reader:
         project = place.project_of(reader, arguments)
         run_id = place.run_id_of(reader, arguments.id, project)

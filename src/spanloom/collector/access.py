@@ -1,7 +1,7 @@
 """Who may come in: the rules that need no body, for every path alike.
 
 Promises: a web page of another site gets nothing by way of the user's own browser (its ``Host`` or ``Origin`` gives it
-away), whatever it asks for. Must never: look at a body, or say why a credential was wrong.
+away), whatever it asks for; a link on it may lead to a page that holds no data. Must never: look at a body, or say why a credential was wrong.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ..store import DEFAULT_PROJECT
 from .body import Refused
@@ -21,8 +21,9 @@ class Access(Protocol):
     """Decides about a request by its headers. `admit` is asked for every request, `project` for those of mounts that
     have no credentials of their own."""
 
-    def admit(self, headers: Mapping[str, str]) -> None:
-        """Raises Refused for a request that another site's page may have made."""
+    def admit(self, headers: Mapping[str, str], *, linked: bool = False) -> None:
+        """Raises Refused for a request that another site's page may have made; ``linked``: but for a link to here that
+        was followed (see `followed`)."""
         ...
 
     def project(self, headers: Mapping[str, str]) -> str:
@@ -43,6 +44,17 @@ class Access(Protocol):
         ...
 
 
+def followed(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a browser says that its user followed a link, so that the answer fills a window and no script of the page
+    with the link sees it: not a frame, a prefetch, a form's POST or a `fetch`."""
+    return (
+        method == "GET"
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+        and "origin" not in headers
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """The names that this server goes by: ``Host`` must be one of ``hosts`` (421), ``Origin`` when there is one too,
@@ -50,7 +62,7 @@ class Names:
 
     hosts: frozenset[str] = LOOPBACK_HOSTS
 
-    def admit(self, headers: Mapping[str, str]) -> None:
+    def admit(self, headers: Mapping[str, str], *, linked: bool = False) -> None:
         """See `Access.admit`."""
         host = headers.get("host", "")
         if _name_of(host) not in self.hosts:
@@ -60,7 +72,7 @@ class Names:
             parts = _split(origin)
             if parts is None or parts[0] not in ("http", "https") or _name_of(parts[1]) not in self.hosts:
                 raise Refused(403, f"Origin {origin[:100]!r} may not use this collector", close=True)
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin", "same-site"):
+        if not linked and headers.get("sec-fetch-site", "none") not in ("none", "same-origin", "same-site"):
             raise Refused(403, "pages of other sites may not use this collector", close=True)
 
 
@@ -69,7 +81,7 @@ class AnyName:
     """For a server with keys, which other machines know by names of their own: an ``Origin`` must be the very ``Host``
     that was asked (403), and no browser may call the request cross-site. A rebound name gains nothing without a key."""
 
-    def admit(self, headers: Mapping[str, str]) -> None:
+    def admit(self, headers: Mapping[str, str], *, linked: bool = False) -> None:
         """See `Access.admit`."""
         host, origin = headers.get("host", ""), headers.get("origin")
         if not host:
@@ -78,7 +90,7 @@ class AnyName:
             parts = _split(origin)
             if parts is None or parts[0] not in ("http", "https") or parts[1].lower() != host.strip().lower():
                 raise Refused(403, f"Origin {origin[:100]!r} may not use this collector", close=True)
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        if not linked and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise Refused(403, "pages of other sites may not use this collector", close=True)
 
 
@@ -103,6 +115,22 @@ class Keyless(Names):
     def asks_for_keys(self) -> bool:
         """See `Access.asks_for_keys`."""
         return False
+
+
+PROJECT_HEADER = "x-spanloom-project"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner(Keyless):
+    """As `Keyless`, for the file's owner who looks at it: whoever can read the file chooses among its projects. A page
+    names the one that it shows in PROJECT_HEADER (percent-encoded), which no page of another site may send; without
+    the header it is ``shown``."""
+
+    shown: str = DEFAULT_PROJECT
+
+    def project(self, headers: Mapping[str, str]) -> str:
+        """See `Access.project`."""
+        return unquote(headers.get(PROJECT_HEADER, "")) or self.shown
 
 
 def _name_of(authority: str) -> str:

@@ -156,10 +156,11 @@ def _lunary_routes(parts: Parts) -> list[BaseRoute]:
         Route("/v1/runs/ingest", lunary.ingest, methods=["POST"]),
         Route("/api/report", lunary.ingest, methods=["POST"]),
         Route("/v1/runs", lunary.runs, methods=["GET"]),
-        Route("/v1/runs/{run_id}", lunary.run, methods=["GET"]),
-        Route("/v1/runs/{run_id}/related", lunary.related, methods=["GET"]),
-        Route("/v1/runs/{run_id}/feedback", lunary.feedback, methods=["GET"]),
-        Route("/v1/runs/{run_id}/feedback", lunary.give_feedback, methods=["PATCH"]),
+        # An id may contain slashes, as %2F in the address, which the server hands on as slashes.
+        Route("/v1/runs/{run_id:path}/related", lunary.related, methods=["GET"]),
+        Route("/v1/runs/{run_id:path}/feedback", lunary.feedback, methods=["GET"]),
+        Route("/v1/runs/{run_id:path}/feedback", lunary.give_feedback, methods=["PATCH"]),
+        Route("/v1/runs/{run_id:path}", lunary.run, methods=["GET"]),
         Route("/v1/health", lunary.health, methods=["GET"]),
     ]
 

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import StoreError
-from .access import Access
+from .access import Access, followed
 from .attempts import Attempts
 from .body import Limits, Refused
 from .intake import refusal_of
@@ -74,7 +74,8 @@ class Edge:
         try:
             check_framing(scope, self._limits)
             request = Request(scope)
-            self._access.admit(request.headers)
+            linked = mount is not None and mount.linkable and followed(scope["method"], request.headers)
+            self._access.admit(request.headers, linked=linked)
             if mount is None or not mount.own_credentials:
                 request.state.project = self._access.project(request.headers)
             await self._router(scope, receive, sending)

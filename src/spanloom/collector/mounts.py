@@ -101,7 +101,8 @@ class Mount:
 
     ``routes`` makes the routes, with whole paths. ``prefix`` tells which requests belong here (the longest match
     decides; "/" is that path alone); ``answer`` says a refusal in the format's own words. With ``own_credentials`` the
-    edge asks for none and ``request.state.project`` is not set: the routes see to it. A header that a route sets
+    edge asks for none and ``request.state.project`` is not set: the routes see to it. ``linkable`` is for what holds no
+    data: there links of other sites may lead. A header that a route sets
     itself (such as the pages' content security policy) wins over the edge's usual one.
     """
 
@@ -109,6 +110,7 @@ class Mount:
     prefix: str = ""
     answer: Callable[[Refused], Response] = refusal
     own_credentials: bool = False
+    linkable: bool = False
 
     def covers(self, path: str) -> bool:
         """Whether a request for this path belongs to this mount."""

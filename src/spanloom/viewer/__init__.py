@@ -1,6 +1,6 @@
 """Pages over a store: what agents did, in a browser, from files that come in the wheel.
 
-    pages(parts), data(parts)   the pages; their data as JSON and the live tail: to be mounted on the collector
+    routes.pages(parts), .data(parts)   the pages; their data as JSON and the live tail: to be mounted on the collector
     export.page(tree)           one trace as one HTML file that opens anywhere, without any script
     page_path(run_id)           where a run is shown, below the server's address
 
@@ -10,11 +10,11 @@ Theory of operation. ``index.html`` is the same for every page; its ES modules (
 types, every way of turning text into markup.
 
 Promises: reads only; feedback is given through the collector's own PATCH. A question that takes too long is a 503
-that says so. Must never: load anything from another origin, or run what was recorded.
+that says so. Only `routes` needs the extra ``serve``. Must never: load anything from another origin, or run what was recorded.
 """
 
 from __future__ import annotations
 
-from .routes import PAGES, data, page_path, pages
+from .addresses import PAGES, page_path
 
-__all__ = ["PAGES", "data", "page_path", "pages"]
+__all__ = ["PAGES", "page_path"]

@@ -19,6 +19,11 @@ _DAY_US = 86_400_000_000
 _MOST_SLOTS = 400
 
 
+def projects(reader: Reader, project: str, choose: bool) -> dict[str, Any]:
+    """The project that is shown, and those that may be chosen instead."""
+    return {"shown": project, "projects": reader.projects() if choose else []}
+
+
 def runs(reader: Reader, query: Mapping[str, str], project: str) -> dict[str, Any]:
     """A page of the list: ``{"runs", "next", "offset"}``."""
     order = asking.order(query)

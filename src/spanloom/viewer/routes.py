@@ -2,7 +2,7 @@
 
     GET  / /traces/{id} /threads /threads/{id} /feedback /usage /delivery /health /diff      the page
     GET  /assets/{path}                                                                      its files
-    GET  /view/runs, /view/trace?id=, /view/run?id=, /view/events?id=, /view/threads, /view/thread?id=, /view/feedback,
+    GET  /view/projects, /view/runs, /view/trace?id=, /view/run?id=, /view/events?id=, /view/threads, /view/thread?id=, /view/feedback,
          /view/usage, /view/delivery, /view/health                           its data, JSON
     GET  /view/live                                                                          server-sent events
     GET  /view/export?id=                                                                    one HTML file to keep
@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
-from urllib.parse import quote
 
 import anyio.to_thread
 import msgspec
@@ -27,6 +26,7 @@ from starlette.routing import BaseRoute, Route
 from ..errors import StoreError
 from ..store import Reader
 from . import answers, assets, export
+from .addresses import PAGES
 from .asking import BadQuestion, number
 from .live import Live
 
@@ -44,11 +44,6 @@ _SAFE = {
 }
 
 
-def page_path(run_id: str) -> str:
-    """Where a run is shown: the path below the server's address."""
-    return f"/traces/{quote(run_id, safe='')}"
-
-
 class Parts(Protocol):
     """What these routes need of the server that they are mounted on: the store to read, and whether it is stopping."""
 
@@ -61,10 +56,6 @@ class Parts(Protocol):
         """Whether the server wants to end."""
 
 
-PAGES = ("/", "/traces", "/threads", "/feedback", "/usage", "/delivery", "/health", "/diff", "/assets")
-"""The paths below which `pages` serves; they hold no data, so that they may be had without a credential."""
-
-
 def pages(parts: Parts) -> list[BaseRoute]:
     """The page and its files."""
     return [
@@ -75,8 +66,9 @@ def pages(parts: Parts) -> list[BaseRoute]:
     ]
 
 
-def data(parts: Parts) -> list[BaseRoute]:
-    """What the pages show. ``request.state.project`` says whose runs a request may see."""
+def data(parts: Parts, *, choose: bool = False) -> list[BaseRoute]:
+    """What the pages show. ``request.state.project`` says whose runs a request may see; ``choose``: the pages are told
+    the names of all projects, of which they may ask for any (`collector.access.Owner`)."""
     reader, live = parts.reader, Live(parts.reader, parts.stopping)
 
     async def follow(request: Request) -> Response:
@@ -102,6 +94,7 @@ def data(parts: Parts) -> list[BaseRoute]:
 
     return [
         Route("/view/live", follow, methods=["GET"]),
+        route("/view/projects", lambda asked: answers.projects(reader, _project(asked), choose)),
         by_query("/view/runs", answers.runs),
         by_query("/view/threads", answers.threads),
         by_query("/view/feedback", answers.feedback),

@@ -43,10 +43,40 @@ export function useKey(given) {
   try { sessionStorage.setItem("spanloom-key", given); } catch (error) { /* storage is switched off */ }
 }
 
+// Whoever looks at a file of their own chooses among its projects; a key, where there are keys, says which it is.
+let project = null;
+try {
+  const asked = new URLSearchParams(location.search);
+  project = asked.get("project") || sessionStorage.getItem("spanloom-project") || localStorage.getItem("spanloom-project");
+  if (asked.has("project")) {
+    sessionStorage.setItem("spanloom-project", project);
+    asked.delete("project");
+    history.replaceState(null, "", location.pathname + (asked.toString() ? `?${asked}` : ""));
+  }
+} catch (error) { /* storage is switched off */ }
+
+export const projectChosen = () => project;
+
+export function useProject(name) {
+  project = name;
+  for (const storage of ["sessionStorage", "localStorage"]) {
+    try { if (name) window[storage].setItem("spanloom-project", name); else window[storage].removeItem("spanloom-project"); } catch (error) { /* storage is switched off */ }
+  }
+}
+
+// The address of this page for somebody else, who may not have chosen the same project.
+export function linkHere() {
+  const link = new URL(location.href);
+  if (project) link.searchParams.set("project", project);
+  return link.href;
+}
+
+const named = () => ({ ...(key ? { authorization: `Bearer ${key}` } : {}), ...(project ? { "x-spanloom-project": encodeURIComponent(project) } : {}) });
+
 async function call(url, options = {}) {
   let response;
   try {
-    response = await fetch(url, { ...options, credentials: "same-origin", headers: { ...options.headers, ...(key ? { authorization: `Bearer ${key}` } : {}) } });
+    response = await fetch(url, { ...options, credentials: "same-origin", headers: { ...options.headers, ...named() } });
   } catch (error) {
     throw new Refusal(0, "The server does not answer: is spanloom still running?", false);
   }
@@ -81,7 +111,7 @@ async function follow(signal) {
   for (let pause = 1000; !signal.aborted; pause = Math.min(pause * 2, 30_000)) {
     try {
       // What came in while the list was being asked for, and this stream was not there yet, is told first.
-      const response = await fetch(`/view/live?since_us=${(Date.now() - 3000) * 1000}`, { signal, headers: key ? { authorization: `Bearer ${key}` } : {} });
+      const response = await fetch(`/view/live?since_us=${(Date.now() - 3000) * 1000}`, { signal, headers: named() });
       if (response.ok) {
         pause = 500;
         await read(response.body.getReader());

@@ -1,6 +1,6 @@
 // The shell: which page an address means, the bar, the keys that work everywhere.
 import { html, render, useEffect, useRef, useState } from "../vendor/preact-htm.js";
-import { useKey } from "./api.js";
+import { ask, projectChosen, useKey, useProject } from "./api.js";
 import { Delivery } from "./delivery.js";
 import { Diff } from "./diff.js";
 import { FeedbackPage } from "./feedback.js";
@@ -62,6 +62,7 @@ function App() {
         ${TABS.map(([href, label]) => html`<a href=${href} aria-current=${isAt(path, href) ? "page" : null}>${label}</a>`)}
       </nav>
       <div class="push">
+        <${Project} />
         <button type="button" class="plain icon hide-phone" aria-label="Keys" title="Keys (?)" onClick=${() => keys.current.showModal()}><${Icon} name="keys" /></button>
         <${Theme} />
       </div>
@@ -74,6 +75,28 @@ function App() {
     </dialog>
     <${KeyForm} />
     <${Toast} />`;
+}
+
+// Shown where there are several projects to choose among.
+function Project() {
+  const [known, set] = useState({ shown: "", projects: [] });
+  useEffect(() => {
+    ask("/view/projects").then((found) => {
+      if (projectChosen() && !found.projects.includes(projectChosen())) { // of another store that stood at this address
+        useProject(null);
+        if (found.projects.length) location.reload();
+      }
+      set(found);
+    }, () => { /* an empty store, or a key that is asked for */ });
+  }, []);
+  if (known.projects.length < 2) return null;
+  const change = (event) => {
+    useProject(event.target.value);
+    location.assign("/");
+  };
+  return html`<label class="project"><span class="hidden">Project</span><select value=${known.shown} onChange=${change}>
+    ${known.projects.map((name) => html`<option value=${name} selected=${name === known.shown}>${name}</option>`)}
+  </select></label>`;
 }
 
 // A collector with keys shows nothing without one.

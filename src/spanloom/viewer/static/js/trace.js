@@ -1,6 +1,6 @@
 // One trace: what happened at the top, the tree with its waterfall on the left, the chosen run on the right.
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact-htm.js";
-import { exported, listen } from "./api.js";
+import { exported, linkHere, listen } from "./api.js";
 import { Detail } from "./detail.js";
 import { ago, cost, count, duration, moment, plural, title } from "./format.js";
 import { Rows } from "./rows.js";
@@ -82,7 +82,7 @@ function Head({ top, nodes, facts, data, query, choose }) {
       <h1 class="cut">${title(run)}</h1><${Type} type=${run.type} /><${Status} status=${run.status} />
       <div class="tools">
         ${run.thread_id && html`<a class="button small" href=${threadUrl(run.thread_id)}>Thread</a>`}
-        <button type="button" class="small" onClick=${() => copy(location.href)}>Copy link</button>
+        <button type="button" class="small" onClick=${() => copy(linkHere())}>Copy link</button>
         <button type="button" class="small" onClick=${() => exported(top.id)}>Export HTML</button>
       </div>
     </div>
