@@ -1,7 +1,8 @@
 """Who may come in: the rules that need no body, for every path alike.
 
 Promises: a web page of another site gets nothing by way of the user's own browser (its ``Host`` or ``Origin`` gives it
-away), whatever it asks for; a link on it may lead to a page that holds no data. Must never: look at a body, or say why a credential was wrong.
+away), whatever it asks for; a link on it may lead to a page that holds no data.
+Must never: look at a body, or say why a credential was wrong.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ Theory of operation. ``index.html`` is the same for every page; its ES modules (
 types, every way of turning text into markup.
 
 Promises: reads only; feedback is given through the collector's own PATCH. A question that takes too long is a 503
-that says so. Only `routes` needs the extra ``serve``. Must never: load anything from another origin, or run what was recorded.
+that says so. Only `routes` needs the extra ``serve``. Must never: load anything from another origin, or run what was
+recorded.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     GET  / /traces/{id} /threads /threads/{id} /feedback /usage /delivery /health /diff      the page
     GET  /assets/{path}                                                                      its files
-    GET  /view/projects, /view/runs, /view/trace?id=, /view/run?id=, /view/events?id=, /view/threads, /view/thread?id=, /view/feedback,
-         /view/usage, /view/delivery, /view/health                           its data, JSON
+    GET  /view/projects, /view/runs, /view/trace?id=, /view/run?id=, /view/events?id=, /view/threads, /view/thread?id=,
+         /view/feedback, /view/usage, /view/delivery, /view/health                           its data, JSON
     GET  /view/live                                                                          server-sent events
     GET  /view/export?id=                                                                    one HTML file to keep
 
