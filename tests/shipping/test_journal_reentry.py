@@ -112,7 +112,10 @@ class Stop(Exception): pass
 sys.unraisablehook = lambda *_: None  # some are raised inside finalisers, the interpreter's own too
 armed = False
 def handler(*_):
-    if armed: raise Stop
+    global armed
+    if armed:
+        armed = False  # a second one would come out of the except clause
+        raise Stop
 signal.signal(signal.SIGALRM, handler)
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0013)
 returned, raised, number = [], 0, 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,22 @@ def run(name: str, begin_us: int, took_us: int, *, tokens: int | None = None, **
     ]  # fmt: skip
 
 
+_opened: list[Reader] = []
+
+
+@pytest.fixture(autouse=True)
+def _readers_are_closed() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
 def stored(path: Path, records: list[Any], project: str = "default") -> Reader:
-    """A reader of a store with these records."""
+    """A reader of a store with these records, closed when the test ends."""
     with Store(path) as store:
         store.write([Incoming(record, project=project) for record in records])
-    return Reader(path)
+    _opened.append(Reader(path))
+    return _opened[-1]
 
 
 def test_a_trace_adds_up_its_runs_and_counts_tokens_once(tmp_path: Path) -> None:
