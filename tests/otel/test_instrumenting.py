@@ -155,9 +155,9 @@ def test_twice_is_once_and_what_is_missing_is_named(client: OpenAI, caplog: pyte
     """Turned on twice, a call is one run; a name that is not there is a warning with its cure, or UsageError when
     strict; the others are turned on."""
     with testing.capture() as runs, caplog.at_level(logging.WARNING):
-        assert spanloom.instrument("openai", "langchain") == ("openai",) == spanloom.instrument("openai")
+        assert spanloom.instrument("openai", "google-genai") == ("openai",) == spanloom.instrument("openai")
         client.chat.completions.create(model="gpt-4o", messages=QUESTION)  # type: ignore[arg-type]
-    assert len(list(runs)) == 1 and "pip install 'spanloom[langchain]'" in caplog.text
+    assert len(list(runs)) == 1 and "pip install 'spanloom[google-genai]'" in caplog.text
     with testing.capture(strict=True), pytest.raises(UsageError, match="no instrumentor of that name"):
         spanloom.instrument("nothing-of-the-kind")
     uninstrument()

@@ -1,7 +1,8 @@
 """A model API on 127.0.0.1 that answers from a script: for the demo, the examples and tests without a network.
 
-Serves ``POST /v1/chat/completions`` (whole or streamed as server-sent events, tools and ``stream_options`` included)
-and ``POST /v1/embeddings`` in the shapes of the OpenAI API, and keeps a log of what it was asked and answered.
+Serves ``POST /v1/chat/completions`` (whole or streamed as server-sent events, tools and ``stream_options`` included),
+``POST /v1/responses`` and ``POST /v1/embeddings`` in the shapes of the OpenAI API, ``POST /v1/messages`` in those of
+Anthropic's, and keeps a log of what it was asked and answered.
 Promises: the same request gets the same content (only ``id`` and ``created`` differ, as they do at a real endpoint);
 `close` waits for no client. Never leaves the loopback interface, never looks at the key it is given, never writes to
 the terminal.
@@ -14,13 +15,16 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from . import script
+from . import messages_api, responses_api, script
 
 _BODY_LIMIT_BYTES = 4 << 20
+_Events = list[tuple[str, dict[str, Any]]]
+_PATHS = "use /v1/chat/completions, /v1/responses, /v1/messages or /v1/embeddings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Served:
     asked: Any
     status: int
     message: dict[str, Any] | None = None
-    usage: dict[str, int] | None = None
+    usage: dict[str, Any] | None = None
 
 
 class ModelServer:
@@ -68,6 +72,11 @@ class ModelServer:
         if self._http is None:
             raise RuntimeError("the model server is not running: call start() first, or use it in a with block")
         return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+
+    @property
+    def origin(self) -> str:
+        """What an Anthropic client takes as base URL, ``http://127.0.0.1:<port>``; raises as `base_url` does."""
+        return self.base_url.removesuffix("/v1")
 
     def start(self) -> ModelServer:
         """Listen on a free port and serve on a daemon thread; raises OSError when no port can be had."""
@@ -139,9 +148,15 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(asked, fault.status, "scripted failure", fault.retry_after_seconds)
         if self.path == "/v1/chat/completions":
             return self._chat(asked, cut=fault is not None)
+        if self.path == "/v1/messages":
+            reply = messages_api.reply_to(asked, f"msg_{uuid.uuid4().hex}")
+            return self._events(asked, reply, messages_api.events, cut=fault is not None)
+        if self.path == "/v1/responses":
+            answer = responses_api.reply_to(asked, uuid.uuid4().hex, int(time.time()))
+            return self._events(asked, answer, responses_api.events, cut=fault is not None)
         if self.path == "/v1/embeddings":
             return self._embeddings(asked)
-        return self._refuse(asked, 404, f"no such path {self.path}: use /v1/chat/completions or /v1/embeddings")
+        return self._refuse(asked, 404, f"no such path {self.path}: {_PATHS}")
 
     def do_GET(self) -> None:
         self._refuse(None, 405, "use POST")
@@ -160,10 +175,22 @@ class _Handler(BaseHTTPRequestHandler):
         if asked.get("stream"):
             options = asked.get("stream_options")
             wants_usage = isinstance(options, dict) and bool(options.get("include_usage"))
-            return self._stream(_chunks(head, reply, finish, usage if wants_usage else None), cut=cut)
+            chunks = _chunks(head, reply, finish, usage if wants_usage else None)
+            frames = [b"data: " + json.dumps(chunk).encode() for chunk in chunks]
+            return self._stream([*frames, b"data: [DONE]"], cut=cut)
         choice = {"index": 0, "message": reply, "logprobs": None, "finish_reason": finish}
         whole = {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
         return self._send(200, json.dumps(whole).encode(), cut=cut)
+
+    def _events(self, asked: dict[str, Any], reply: Any, events: Callable[[Any], _Events], *, cut: bool) -> None:
+        """Send the reply of one of the newer APIs, whose streams name their events; a text is a refusal."""
+        if isinstance(reply, str):
+            return self._refuse(asked, 400, reply)
+        self._log(asked, 200, reply.said, reply.usage)
+        if not asked.get("stream"):
+            return self._send(200, json.dumps(reply.whole).encode(), cut=cut)
+        frames = [f"event: {name}\ndata: {json.dumps(data)}".encode() for name, data in events(reply)]
+        return self._stream(frames, cut=cut)
 
     def _embeddings(self, asked: dict[str, Any]) -> None:
         given = asked.get("input")
@@ -196,11 +223,13 @@ class _Handler(BaseHTTPRequestHandler):
         return (asked, "") if isinstance(asked, dict) else ({}, "the body is not a JSON object")
 
     def _refuse(self, asked: Any, status: int, message: str, retry_after_seconds: int | None = None) -> None:
-        kind = "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
-        body = {"error": {"message": message, "type": kind, "param": None, "code": None}}
         headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
         self._log(asked, status)
-        self._send(status, json.dumps(body).encode(), headers)
+        if self.path == "/v1/messages":
+            return self._send(status, json.dumps(messages_api.error(status, message)).encode(), headers)
+        kind = "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
+        body = {"error": {"message": message, "type": kind, "param": None, "code": None}}
+        return self._send(status, json.dumps(body).encode(), headers)
 
     def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None, *, cut: bool = False) -> None:
         self.send_response(status)
@@ -213,24 +242,23 @@ class _Handler(BaseHTTPRequestHandler):
         if cut:
             self.close_connection = True
 
-    def _stream(self, chunks: list[dict[str, Any]], *, cut: bool) -> None:
+    def _stream(self, frames: list[bytes], *, cut: bool) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        events = [json.dumps(chunk).encode() for chunk in chunks] + [b"[DONE]"]
-        for at, event in enumerate(events):
-            if cut and at == len(events) // 2:
+        for at, frame in enumerate(frames):
+            if cut and at == len(frames) // 2:
                 self.close_connection = True
                 return
             if at and self.server.model.chunk_seconds:
                 time.sleep(self.server.model.chunk_seconds)
-            line = b"data: " + event + b"\n\n"
+            line = frame + b"\n\n"
             self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
         self.wfile.write(b"0\r\n\r\n")
 
     def _log(
-        self, asked: Any, status: int, message: dict[str, Any] | None = None, usage: dict[str, int] | None = None
+        self, asked: Any, status: int, message: dict[str, Any] | None = None, usage: dict[str, Any] | None = None
     ) -> None:
         # Before the answer goes out: a client that has its answer must find it in the log.
         self.server.model.served.append(Served(self.path, asked, status, message, usage))

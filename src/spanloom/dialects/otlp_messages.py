@@ -185,6 +185,8 @@ def from_openinference(items: list[Any]) -> list[Message]:
 def _from_openinference(message: Message) -> Message:
     made: Message = {"role": message.get("role"), "content": message.get("content")}
     parts = [part.get("message_content") for part in _dicts(message.get("contents"))]
+    if message.get("tool_calls"):  # Anthropic's order of blocks: a mark where each call stood, which says no more
+        parts = [part for part in parts if part != {"type": "tool_use"}]
     if parts:
         texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else part for part in parts]
         made["content"] = _joined(texts)
