@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -125,7 +125,7 @@ class Wiring:
         return Health(
             destinations={shipper.ledger.name: shipper.health() for shipper in self.shippers.values()},
             not_recorded=Count({**state.rejected, **({} if self.shippers else state.refused)}),
-            journal=f"{kept}; {state.trouble}" if state.trouble else kept,
+            journal="; ".join(filter(None, (kept, state.trouble, _given_up(state.others_given_up)))),
             problems=self.problems,
         )
 
@@ -217,6 +217,12 @@ class Wiring:
                 kind = type(chosen).__name__
                 self.problems += (f"two {kind} destinations lead to the same place: only the first is used",)
         return built
+
+
+def _given_up(others: Mapping[str, int]) -> str:
+    """A sentence about what had to go although another program's destination was still to get it."""
+    parts = ", ".join(f"{reason} {number}" for reason, number in sorted(others.items()) if number)
+    return f"records of ended processes for destinations not configured here, given up: {parts}" if parts else ""
 
 
 class _Starter:

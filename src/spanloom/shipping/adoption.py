@@ -18,6 +18,8 @@ import os
 import re
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -25,7 +27,7 @@ from ..native import allocate_lock
 from . import places
 from .adopted_lane import AdoptedLane
 from .cursor import Cursor
-from .dead_journal import DeadJournal, read_segment, segment_paths
+from .dead_journal import DeadJournal, left_for, read_segment, segment_paths, trim
 from .parts import Shared
 from .volume import DESTINATIONS, DRAFT_PREFIX, LOCK, owed_by
 
@@ -47,7 +49,7 @@ class Adoptions:
         self.journals: list[DeadJournal] = []
         self.asked = False
         self.damaged_bytes = 0
-        self.purged: Counter[str] = Counter()
+        self.given_up: Counter[str] = Counter()
         self._passed: set[str] = set()
         self._busy = allocate_lock()
         self._next_seconds = 0.0
@@ -129,27 +131,17 @@ class Adoptions:
         """Own one journal, if it is dead, ours to deliver, and nobody else was quicker."""
         root = self._journal.root
         path = os.path.join(root, name)
-        owed = owed_by(path)
-        if owed is not None and not any(dest_id in self.lanes for dest_id in owed):
+        if not self._is_for_us(path):
             self._passed.add(name)
             return None
-        lock = -1
+        lock = _own(path)
+        if lock < 0:
+            return None
         try:
-            places.check_private(path)
-            lock = places.open_to_read(os.path.join(path, LOCK), write=True)
-            if may_own(path, lock):
-                dead = DeadJournal(root, name, lock, tuple(self.lanes))
-                lock = -1
-                return dead
-        except FileNotFoundError:
-            if not segment_paths(path):
-                places.remove_tree(path)  # someone died while deleting it
+            return DeadJournal(root, name, lock, tuple(self.lanes))
         except OSError:
-            pass  # not ours, or gone meanwhile
-        finally:
-            if lock >= 0:
-                os.close(lock)
-        return None
+            os.close(lock)  # gone meanwhile
+            return None
 
     def _take_in(self, dead: DeadJournal) -> None:
         self.damaged_bytes += dead.damaged_bytes
@@ -179,46 +171,68 @@ class Adoptions:
         self.journals.remove(dead)
         return True
 
-    def discard_oldest(self, reason: str) -> int:
-        """Give up the oldest segment of the oldest adopted journal; the bytes freed."""
-        for dead in list(self.journals):
-            if freed := dead.discard_oldest(reason):
-                return freed
-        return 0
-
-    def discard_stranger(self, reason: str, *, age_seconds: float = 0.0) -> int:
-        """Delete the oldest dead journal that nobody here delivers and that has not changed for ``age_seconds``; the
-        bytes freed. Its records are counted in ``purged``."""
-        root = self._journal.root
+    def trim(self) -> None:
+        """Give the disk back what dead journals hold in advance and never used."""
         ours = {dead.name for dead in self.journals}
-        try:
-            names = sorted(name for name in os.listdir(root) if JOURNAL_NAME.fullmatch(name) and name not in ours)
-        except OSError:
-            return 0
-        for name in names[:_TRIES_PER_SCAN]:
-            path = os.path.join(root, name)
-            if _unchanged_seconds(path) >= age_seconds and (freed := self._purge(path, reason)):
-                return freed
-        return 0
+        for name in self._names():
+            if name not in ours:
+                with _owning(os.path.join(self._journal.root, name)) as mine:
+                    if mine:
+                        trim(os.path.join(self._journal.root, name))
 
-    def _purge(self, path: str, reason: str) -> int:
-        lock = -1
+    def give_up(self, reason: str, *, age_seconds: float = 0.0) -> Iterator[int]:
+        """Give up what dead processes left and nothing has changed for ``age_seconds``: oldest first, a segment at a
+        time, as long as the caller asks for more; each time the bytes that it freed. What is for a destination of ours
+        is adopted first and counted there as dropped; the records of others are counted in ``given_up``."""
+        if not self._busy.acquire(False):
+            return
         try:
-            places.check_private(path)
-            lock = places.open_to_read(os.path.join(path, LOCK), write=True)
-            if not may_own(path, lock):
-                return 0
-            found = [one for segment in segment_paths(path) if (one := read_segment(segment)) is not None]
-            size = sum(one.size_bytes for one in found)
-            if places.remove_tree(path):
-                self.purged[reason] += sum(one.end - one.first for one in found)
-                return max(1, size)
-        except OSError:
-            pass
+            for name in self._names():
+                if _unchanged_seconds(os.path.join(self._journal.root, name)) >= age_seconds:
+                    yield from self._given_up_of(name, reason)
         finally:
-            if lock >= 0:
-                os.close(lock)
-        return 0
+            self._busy.release()
+
+    def _given_up_of(self, name: str, reason: str) -> Iterator[int]:
+        path = os.path.join(self._journal.root, name)
+        dead = next((each for each in self.journals if each.name == name), None)
+        if dead is None and self._is_for_us(path):
+            dead = self._try(name)
+            if dead is None:
+                return
+            self._take_in(dead)
+        if dead not in self.journals:  # for others only, or what was ours there is done
+            yield from self._purge(path, reason)
+            return
+        while freed := dead.discard_oldest(reason, self.given_up):
+            self._finish_one(dead)
+            yield freed
+
+    def _is_for_us(self, path: str) -> bool:
+        owed = owed_by(path)
+        return owed is None or any(dest_id in self.lanes for dest_id in owed)
+
+    def _names(self) -> list[str]:
+        """All journals but this process's own, oldest first."""
+        own = self._journal.volume
+        try:
+            names = sorted(name for name in os.listdir(self._journal.root) if JOURNAL_NAME.fullmatch(name))
+        except OSError:
+            return []
+        return [name for name in names if own is None or name != own.name]
+
+    def _purge(self, path: str, reason: str) -> Iterator[int]:
+        with _owning(path) as mine:
+            if not mine:
+                return
+            try:
+                found = [one for segment in segment_paths(path) if (one := read_segment(segment)) is not None]
+            except OSError:
+                return
+            left = sum(left_for(path, dest_id, one.first, one.end) for one in found for dest_id in owed_by(path) or ())
+            if places.remove_tree(path):
+                self.given_up[reason] += left
+                yield max(1, sum(one.size_bytes for one in found))
 
     def release(self) -> None:
         """At the end: what is not finished is the next process's."""
@@ -228,6 +242,34 @@ class Adoptions:
                     cursor.save()
                 dead.release()
         self.journals.clear()
+
+
+def _own(path: str) -> int:
+    """The descriptor of a dead journal's lock, which makes it ours until it is closed; -1 when it is not to be had."""
+    lock, mine = -1, False
+    try:
+        places.check_private(path)
+        lock = places.open_to_read(os.path.join(path, LOCK), write=True)
+        mine = may_own(path, lock)
+    except FileNotFoundError:
+        if not segment_paths(path):
+            places.remove_tree(path)  # someone died while deleting it
+    except OSError:
+        pass  # not ours, or gone meanwhile
+    if lock >= 0 and not mine:
+        os.close(lock)
+    return lock if mine else -1
+
+
+@contextmanager
+def _owning(path: str) -> Iterator[bool]:
+    """Own a dead journal for the block; whether it was to be had."""
+    lock = _own(path)
+    try:
+        yield lock >= 0
+    finally:
+        if lock >= 0:
+            os.close(lock)
 
 
 def may_own(path: str, lock: int) -> bool:
@@ -249,8 +291,8 @@ def _write_owed(dead: DeadJournal) -> None:
 
 
 def _unchanged_seconds(folder: str) -> float:
-    """How long nothing in a journal has changed."""
-    paths = [folder, *segment_paths(folder)]
+    """How long no record has come to a journal (what is settled of it may be written down every day)."""
+    paths = segment_paths(folder) or [folder]
     return min((age for path in paths if (age := places.unchanged_seconds(path)) is not None), default=0.0)
 
 

@@ -49,6 +49,10 @@ class Chain:
         """What our own segments take, on disk or in memory."""
         return sum(s.body.size_bytes for s in self.segments())
 
+    def filled_bytes(self) -> int:
+        """What our own segments hold of that."""
+        return sum(s.body.tail[0] for s in self.segments())
+
     def retire(self) -> None:
         """Delete what every destination has settled. For shippers and the keeper, after settling."""
         if not self.retiring.acquire(False):

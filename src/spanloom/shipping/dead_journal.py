@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from .cursor import Cursor
 from .open_runs import OpenRuns, timestamp_of
 from .position import Home, Position, read_position
 from .volume import OPEN_RUNS, owed_by, quarantine
+
+_WORTH_TRIMMING_BYTES = 4096
 
 
 class SegmentFile(NamedTuple):
@@ -151,23 +154,50 @@ class DeadJournal:
         position = read_position(os.path.join(self.path, f"{dest_id}.cursor"))
         return dest_id in self.cursors or (position is not None and position.done)
 
-    def discard_oldest(self, reason: str) -> int:
-        """Give up the oldest segment; how many bytes that freed."""
+    def discard_oldest(self, reason: str, others: Counter[str]) -> int:
+        """Give up the oldest segment; how many bytes that freed. What it held for destinations that are not configured
+        here is counted in ``others``."""
         head = self.oldest
         if head.next is None:
             return 0
         for cursor in self.cursors.values():
             cursor.lose(head, reason)
+        for dest_id in self.owed:
+            if dest_id not in self.cursors:
+                others[reason] += left_for(self.path, dest_id, head.first, head.end)
         self.oldest = head.next
         size = head.body.size_bytes
         if head.body.path:
             places.remove(head.body.path)
-        return size or self.discard_oldest(reason)
+        return size or self.discard_oldest(reason, others)
 
     def release(self) -> None:
         """Let go of the lock."""
         places.close(self._lock, self._lock_identity)
         self._lock_identity = None
+
+
+def left_for(folder: str, dest_id: str, first: int, end: int) -> int:
+    """How many of the records from number ``first`` to before ``end`` a destination, as far as it wrote down, has not
+    settled."""
+    position = read_position(os.path.join(folder, f"{dest_id}.cursor")) or Position()
+    still = sum(first <= number < min(end, position.next) for number, _ in position.open)
+    return 0 if position.done else max(0, end - max(first, position.next)) + still
+
+
+def trim(folder: str) -> None:
+    """Give the disk back what a dead journal's files hold in advance and never used. The caller owns the journal.
+
+    By copying: to a file that is cut short, whoever still has it mapped could not write without a bus error."""
+    for path in segment_paths(folder):
+        try:
+            filled = places.filled_bytes(path)
+            if not filled:
+                places.remove(path)
+            elif os.stat(path).st_size - filled > _WORTH_TRIMMING_BYTES:
+                places.replace_file(path, places.read_file(path, limit_bytes=(filled + 7) & ~7))
+        except OSError:
+            continue  # a full disk has no room for the copy
 
 
 def segment_paths(folder: str) -> list[str]:

@@ -330,6 +330,7 @@ class Journal(Chain, Turns):
             kept_bytes=self.kept_bytes(),
             refused=self._refused.read(),
             rejected=self._rejected.read(),
+            others_given_up=dict(self.adoptions.given_up),
         )
 
     # --- durability and the end

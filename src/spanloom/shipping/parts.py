@@ -6,6 +6,7 @@ Promise: only names and types; nothing happens here.
 from __future__ import annotations
 
 from _thread import LockType
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -43,6 +44,8 @@ class JournalState:
     kept_bytes: int
     refused: dict[str, int]
     rejected: dict[str, int]
+    others_given_up: dict[str, int]
+    """Records of dead processes for destinations that are not configured here, beyond the caps, by reason."""
 
 
 class SharedKeeper(Protocol):
@@ -58,9 +61,9 @@ class SharedAdoptions(Protocol):
 
     def scan_if_asked(self) -> None: ...
 
-    def discard_oldest(self, reason: str) -> int: ...
+    def trim(self) -> None: ...
 
-    def discard_stranger(self, reason: str, *, age_seconds: float = 0.0) -> int: ...
+    def give_up(self, reason: str, *, age_seconds: float = 0.0) -> Iterator[int]: ...
 
 
 class Shared(Protocol):
@@ -98,6 +101,8 @@ class Shared(Protocol):
     def heap_bytes(self) -> int: ...
 
     def kept_bytes(self) -> int: ...
+
+    def filled_bytes(self) -> int: ...
 
     def seal_active(self, timeout_seconds: float = 1.0) -> bool: ...
 

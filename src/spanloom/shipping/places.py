@@ -27,6 +27,8 @@ _COMMON = _NOFOLLOW | _CLOEXEC | _BINARY
 MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "f2fs", "tmpfs", "overlay"})
 """File systems on which preallocated blocks stay preallocated, so that a mapped write cannot meet a full disk."""
 
+_ZEROS = bytes(1 << 16)
+
 Identity = tuple[int, int]
 """Device and inode: which file a descriptor or a path really is."""
 
@@ -86,6 +88,23 @@ def read_file(path: str, limit_bytes: int = 1 << 24) -> bytes:
             chunks.append(chunk)
             limit_bytes -= len(chunk)
         return b"".join(chunks)
+    finally:
+        os.close(descriptor)
+
+
+def filled_bytes(path: str) -> int:
+    """How many bytes of a file come before the zeros at its end: what a file laid out in advance really holds."""
+    descriptor = open_to_read(path)
+    try:
+        end = os.fstat(descriptor).st_size
+        while end > 0:
+            start = max(0, end - len(_ZEROS))
+            os.lseek(descriptor, start, os.SEEK_SET)
+            chunk = os.read(descriptor, end - start)
+            if not _ZEROS.startswith(chunk):
+                return start + len(chunk.rstrip(b"\0"))
+            end = start
+        return 0
     finally:
         os.close(descriptor)
 
