@@ -116,6 +116,20 @@ def test_feedback_from_another_process_finds_its_runs(home: Path) -> None:
     assert parcel.row.run.feedback == {"thumb": "down", "comment": "Still no parcel"}
 
 
+def test_two_services_are_one_trace(home: Path) -> None:
+    """Each question's answering agent, from the other process, hangs below the call that asked it."""
+    assert run_program(home, EXAMPLES / "two_services.py").strip() == "{'Oslo': '3 degrees', 'Lima': '24 degrees'}"
+    asking = ["tool ask_the_weather", ["agent weather_clerk", "tool read_thermometer"]]
+    assert tree(home).shape() == ["agent travel_agent", asking, asking]
+    assert [node.input["city"] for node in tree(home).all("tool", "read_thermometer")] == ["Oslo", "Lima"]
+
+
+def test_a_host_with_opentelemetry_shares_its_trace(home: Path) -> None:
+    """Its spans reach its own exporter as before; in the store they and the runs are one tree."""
+    assert "2 spans of the program in 1 trace" in run_program(home, EXAMPLES / "host_with_opentelemetry.py")
+    assert tree(home).shape() == ["chain POST /ask", ["agent order_desk", ["tool find_order", "chain SELECT orders"]]]
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_an_example_is_short_enough_to_copy(path: Path) -> None:
     """At most a hundred lines, and it says how to run it."""

@@ -96,6 +96,8 @@ _run = {
     "event_id": st.just(""), "timestamp": _moments, "run_id": _ids, "type": st.sampled_from(["agent", "llm", None]),
     "name": _maybe_words, "parent_run_id": _maybe_ids, "root_run_id": _maybe_ids, "user_id": _maybe_words,
     "key": _maybe_words, "customer": _maybe_words, "sampled": st.booleans(),
+    "trace_id": st.sampled_from([None, "0af7651916cd43dd8448eb211c80319c"]),
+    "parent_span_id": st.sampled_from([None, "b7ad6b7169203331", "00f067aa0ba902b7"]),
 }  # fmt: skip
 _reported = {"tokens_usage": _usages, "model": _maybe_words, "cost": st.none() | st.sampled_from([0.5, 2.0]),
              "response_id": _maybe_words}  # fmt: skip

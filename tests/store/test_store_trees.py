@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_events import chat, end, put, start
 
-from spanloom.store import Reader, Store, Tree, TreeNode
+from spanloom.dialects.otlp_ids import foreign_run_id
+from spanloom.store import Reader, RunFilter, Store, Tree, TreeNode
 from spanloom.store.trees import MOST_LEVELS, walk
 
 
@@ -82,6 +83,29 @@ def test_loops_are_cut(path: Path) -> None:
     circle = grown(path, start("x", 1, parent_run_id="z"), start("y", 2, parent_run_id="x"),
                    start("z", 3, parent_run_id="y"), asked="y")  # fmt: skip
     assert circle.size == 3 and len(circle.roots) == 1 and circle.roots[0].loop
+
+
+TRACE, HOST_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["host first", "host last"])
+def test_a_run_hangs_below_the_hosts_span_whichever_came_first(path: Path, order: int) -> None:
+    """A run without a parent that began in a span of the host's, and that span, from another sender."""
+    host = start(foreign_run_id(TRACE, HOST_SPAN), 0, trace_id=TRACE, name="GET /ask")
+    below = start("agent", 1, root_run_id="agent", trace_id=TRACE, parent_span_id=HOST_SPAN)
+    tool = start("tool", 2, parent_run_id="agent", root_run_id="agent")
+    for asked in ("tool", host.run_id):
+        tree = grown(path, *[host, below, tool][::order], asked=asked)
+        assert shapes(tree) == [(host.run_id, ("agent", "tool"))]
+
+
+def test_a_run_whose_hosts_span_went_elsewhere_is_a_root(path: Path) -> None:
+    """Most hosts send their spans to another backend: nothing is missing, and the run is at the top of its trace."""
+    tree = grown(path, start("agent", trace_id=TRACE, parent_span_id=HOST_SPAN), start("x", parent_run_id="agent"),
+                 asked="x")  # fmt: skip
+    assert shapes(tree) == [("agent", "x")] and not tree.roots[0].missing_parent
+    with Reader(path) as reader:
+        assert [run.id for run in reader.runs(RunFilter(top=True)).runs] == ["agent"]
 
 
 _ids = [f"r{number}" for number in range(8)]

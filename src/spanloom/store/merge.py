@@ -5,7 +5,8 @@ are joined field by field; the least of (rank, event time, content hash) stands.
 associative and idempotent, and so is the join: a run is a function of the set of its events. Everything else here only
 chooses ranks:
 
-    who, what, where from   the start says it; any other event only when the start is missing
+    who, what, where from   the start says it; any other event only when the start is missing; a run without a parent
+                            that began below a span of the host's hangs below the run which that span is
     output, error, usage    an end says it; among several ends the stronger status, then the earliest; an update only
                             until an end has come, and then the latest update
     params, metadata, …     key by key: what was set during the run (it is on the end) over what the start brought
@@ -29,6 +30,7 @@ import msgspec
 from msgspec import Raw
 
 from ..clock import parse_iso_us
+from ..dialects.otlp_ids import is_span_id, is_trace_id, run_id_of_parent
 from ..records import AnyRecord, Chat, RunEnd, RunPoint, RunRecord, RunStart, RunUpdate, TokenUsage
 
 Claim = tuple[int, int, Any]
@@ -119,10 +121,22 @@ def _claim_identity(claims: Claims, record: RunRecord, rank: int, time_us: int) 
         value = getattr(record, attribute)
         if value is not None:
             claims[field] = (rank, time_us, clean(value))
+    if "parent_id" not in claims and (above := _host_parent(record)) is not None:
+        claims["parent_id"] = (_HEARSAY, time_us, above)
     if record.type is not None:
         claims["type"] = (rank, time_us, clean(record.type))
     if not record.sampled:
         claims["sampled"] = (rank, time_us, False)
+
+
+def _host_parent(record: RunRecord) -> str | None:
+    """The run that the host's span above a run without a parent is, if the host sends its spans here too: the same id
+    whichever of the two arrives first."""
+    trace_id, span_id = record.trace_id, record.parent_span_id
+    if not (is_trace_id(trace_id) and is_span_id(span_id)):
+        return None
+    above = run_id_of_parent(trace_id or "", span_id or "", "")
+    return above if above != record.run_id else None
 
 
 def _claim_end(claims: Claims, record: RunEnd, time_us: int, content: bool) -> None:

@@ -110,9 +110,9 @@ def _link(nodes: dict[str, TreeNode], top: str) -> list[TreeNode]:
         parent_id = node.run.parent_id
         parent = nodes.get(parent_id) if parent_id is not None else None
         if node.run.id == top:
-            node.loop, node.missing_parent = parent is not None, parent_id is not None and parent is None
+            node.loop, node.missing_parent = parent is not None, _misses(node.run, parent)
         elif parent is None or parent is node:
-            node.loop, node.missing_parent = parent is node, parent_id is not None and parent is None
+            node.loop, node.missing_parent = parent is node, _misses(node.run, parent)
             roots.append(node)
         else:
             parent.children.append(node)
@@ -127,6 +127,11 @@ def _link(nodes: dict[str, TreeNode], top: str) -> list[TreeNode]:
             roots.append(node)
             reached |= {below.run.id for below in walk([node])}
     return roots
+
+
+def _misses(run: Run, parent: TreeNode | None) -> bool:
+    """Whether a run's parent is still to come. A host's span is not waited for: most hosts send theirs elsewhere."""
+    return run.parent_id is not None and parent is None and run.parent_span_id is None
 
 
 def _by_start(node: TreeNode) -> tuple[int, int]:
