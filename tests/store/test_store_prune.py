@@ -8,7 +8,7 @@ import pytest
 from store_events import at, chat, end, feedback, put, start
 
 from spanloom.records import LossReport, Outcome
-from spanloom.store import Reader, Retention, Store
+from spanloom.store import Reader, Retention, Store, sql
 from spanloom.store.connection import open_writer, retry_busy
 from spanloom.store.prune import live_bytes
 
@@ -137,3 +137,20 @@ def test_writing_goes_on_while_pruning(path: Path) -> None:
         pruning.join(60)
         assert not pruning.is_alive()
     assert left(path) == {f"new{number}" for number in range(40)}
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("runs_older", "runs_by_touch"), ("runs_oldest", "runs_by_touch"), ("oldest_touch", "runs_by_touch"),
+     ("loose_older", "events_loose"), ("forget_events", "events_by_run"), ("feedback_of_run", "feedback_by_run")],
+)  # fmt: skip
+def test_no_step_looks_through_a_table(path: Path, name: str, index: str) -> None:
+    """A step among millions of runs costs what it removes, and not what stays (S30)."""
+    with Store(path) as store:
+        put(store, start("r"))
+    connection = open_writer(path, busy_seconds=5)
+    query = sql.queries("pruning.sql")[name]
+    plan = [row["detail"] for row in connection.execute(f"explain query plan {query}", (1,) * query.count("?"))]
+    assert index in " ".join(plan)
+    assert not [line for line in plan if line.startswith("SCAN") and "INDEX" not in line]
+    connection.close()

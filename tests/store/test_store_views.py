@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from spanloom.clock import iso
 from spanloom.records import Chat, Feedback, Outcome, RunEnd, RunStart, TokenUsage
-from spanloom.store import Incoming, Reader, Store, sql, views
+from spanloom.store import Incoming, Reader, Store, figures, sql, views
 
 SECOND = 1_000_000
 BASE_US = 1_760_000_000 * SECOND
@@ -122,8 +122,8 @@ def test_another_projects_runs_are_never_seen(tmp_path: Path) -> None:
     assert views.threads(reader, project="one") == []
     assert views.newest_feedback(reader, project="one") == []
     assert views.usage_series(reader, **span, width_us=SECOND, project="one") == []
-    assert [row.value for row in views.groups(reader, "user", **span, project="one")] == ["ada"]
-    assert sum(row.runs for row in views.series(reader, **span, width_us=SECOND, project="one")) == 1
+    assert [row.value for row in figures.groups(reader, "user", **span, project="one")] == ["ada"]
+    assert sum(row.runs for row in figures.series(reader, **span, width_us=SECOND, project="one")) == 1
     assert views.touched_since(reader, 0, project="one")[1] == ["mine"]
     assert views.threads(reader, project="no such project") == []
 
@@ -132,7 +132,12 @@ def test_only_known_columns_can_be_grouped_by(tmp_path: Path) -> None:
     """Whatever else is asked for is an error before any query (S13)."""
     reader = stored(tmp_path / "s.db", run("one", BASE_US, 1))
     with pytest.raises(KeyError):
-        views.groups(reader, "name; drop table runs", since_us=0, until_us=1)
+        figures.groups(reader, "name; drop table runs", since_us=0, until_us=1)
+
+
+def same_digits(shown: int | None, exact: int) -> bool:
+    """Whether they are as long and begin with the same two digits, which is what is promised of percentiles."""
+    return (len(str(shown)), str(shown)[:2]) == (len(str(exact)), str(exact)[:2])
 
 
 @settings(max_examples=25, deadline=None)
@@ -149,27 +154,27 @@ def test_figures_are_those_of_counting_by_hand(
         slots.setdefault(offset_ms // 2000, []).append((took_us, failed))
     reader = stored(tmp_path_factory.mktemp("figures") / "s.db", records)
     span = {"since_us": BASE_US, "until_us": BASE_US + 10 * SECOND}
-    found = views.series(reader, **span, width_us=2 * SECOND)
+    found = figures.series(reader, **span, width_us=2 * SECOND)
     assert [row.slot for row in found] == sorted(slots)
     for row in found:
         took = sorted(duration for duration, _ in slots[row.slot or 0])
         assert row.runs == len(took)
         assert row.errors == sum(failed for _, failed in slots[row.slot or 0])
         assert row.prompt == 3 * len(took)
-        assert row.p50_us == took[math.ceil(len(took) * 0.5) - 1]
-        assert row.p95_us == took[math.ceil(len(took) * 0.95) - 1]
-    (whole,) = views.groups(reader, "type", **span)
+        assert same_digits(row.p50_us, took[math.ceil(len(took) * 0.5) - 1])
+        assert same_digits(row.p95_us, took[math.ceil(len(took) * 0.95) - 1])
+    (whole,) = figures.groups(reader, "type", **span)
     everything = sorted(took_us for _, took_us, _ in given_runs)
     assert (whole.value, whole.runs) == ("llm", len(given_runs))
-    assert whole.p50_us == everything[math.ceil(len(everything) * 0.5) - 1]
-    assert whole.p95_us == everything[math.ceil(len(everything) * 0.95) - 1]
+    assert same_digits(whole.p50_us, everything[math.ceil(len(everything) * 0.5) - 1])
+    assert same_digits(whole.p95_us, everything[math.ceil(len(everything) * 0.95) - 1])
     reader.close()
 
 
 @pytest.mark.parametrize(
     ("name", "index"),
     [("trace_sums", "runs_by_root"), ("threads", "runs_by_thread"), ("touched_since", "runs_by_touch"),
-     ("last_touch", "runs_by_touch"), ("newest_feedback", "INTEGER PRIMARY KEY"), ("series", "runs_by_start"),
+     ("last_touch", "runs_by_touch"), ("newest_feedback", "INTEGER PRIMARY KEY"),
      ("run_by_key", "runs_by_key"), ("usage_series", "usage_by_time")],
 )  # fmt: skip
 def test_no_question_reads_the_whole_table(tmp_path: Path, name: str, index: str) -> None:

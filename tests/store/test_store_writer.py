@@ -19,7 +19,7 @@ from store_events import end, feedback, put, start
 
 from spanloom.errors import StoreError
 from spanloom.store import Incoming, Reader, Retention, Store, Stored
-from spanloom.store.connection import APPLICATION_ID, open_writer
+from spanloom.store.connection import APPLICATION_ID, MIGRATIONS, open_writer
 from spanloom.store.sql import text
 
 NEW, KNOWN, CONFLICT = Stored(new=True), Stored(new=False), Stored(new=False, conflict=True)
@@ -201,14 +201,14 @@ def test_another_programs_database_is_refused_untouched(path: Path) -> None:
 
 
 def test_a_schema_is_brought_up_to_date_in_one_step(path: Path) -> None:
-    """A file of version 1 meets two later scripts: their changes are there, its runs too; a failing one leaves all."""
+    """A file of today meets two later scripts: their changes are there, its runs too; a failing one leaves all."""
     with Store(path) as store:
         put(store, start("r"))
-    first = text("schema.sql")
+    now = [text(filename) for filename in MIGRATIONS]
     with pytest.raises(StoreError):
-        open_writer(path, busy_seconds=1, scripts=[first, "create table more (x);\ninsert into nowhere values (1);"])
-    connection = open_writer(path, busy_seconds=1, scripts=[first, "create table more (x);", "alter table more add y;"])
-    assert connection.execute("pragma user_version").fetchone()[0] == 3
+        open_writer(path, busy_seconds=1, scripts=[*now, "create table more (x);\ninsert into nowhere values (1);"])
+    connection = open_writer(path, busy_seconds=1, scripts=[*now, "create table more (x);", "alter table more add y;"])
+    assert connection.execute("pragma user_version").fetchone()[0] == len(now) + 2
     assert connection.execute("pragma application_id").fetchone()[0] == APPLICATION_ID
     assert [row["name"] for row in connection.execute("pragma table_info(more)")] == ["x", "y"]
     assert connection.execute("select run_id from runs").fetchone()[0] == "r"

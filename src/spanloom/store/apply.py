@@ -23,8 +23,10 @@ from ..prices import Prices
 from ..records import AnyRecord, Feedback, LossReport, UsageEvent, encode
 from . import sql
 from .columns import COLUMNS, load, store
+from .hours import HOUR_US, hour_of, mark
 from .merge import (
     NO_TIME_US,
+    Claim,
     Claims,
     FeedbackEvent,
     claims_of,
@@ -68,6 +70,7 @@ class _RunRow:
     run_id: str
     claims: Claims
     known: bool
+    hour: int | None = None  # in which it started, as it is in the table
     touched: bool = False
 
 
@@ -168,8 +171,18 @@ class Application:
             self.connection.executemany(_INSERT_RUN, inserts)
         if updates:
             self.connection.executemany(_UPDATE_RUN, updates)
+        mark(self.connection, self._hours(touched), self.received_us)
         self._join_feedback(touched)
         return len(touched)
+
+    def _hours(self, touched: list[_RunRow]) -> set[tuple[int, int]]:
+        """The hours whose figures are others now."""
+        hours = {(row.project, row.hour) for row in touched if row.hour is not None}
+        for row in touched:
+            started: Claim | None = row.claims.get("started_us")
+            if started is not None:
+                hours.add((row.project, int(started[2]) // HOUR_US))
+        return hours
 
     def _project(self, name: str) -> int:
         known = self.projects.get(name) or self.projects_made.get(name)
@@ -185,7 +198,7 @@ class Application:
         if found is None:
             row = self.connection.execute(_Q["run_by_id"], (project, run_id)).fetchone()
             if row is not None:
-                found = _RunRow(row["seq"], project, run_id, load(row), known=True)
+                found = _RunRow(row["seq"], project, run_id, load(row), known=True, hour=hour_of(row["started_us"]))
             else:
                 found = _RunRow(self._next_seq(), project, run_id, {}, known=False)
             self._runs[project, run_id] = found

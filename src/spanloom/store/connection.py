@@ -22,7 +22,7 @@ from ..errors import StoreError
 from . import sql
 
 APPLICATION_ID = 0x53504C4D  # "SPLM"
-MIGRATIONS: tuple[str, ...] = ("schema.sql",)
+MIGRATIONS: tuple[str, ...] = ("schema.sql", "schema_2.sql")
 """The scripts that lead from version 0 to the present one, in order; version n is what the n-th leaves behind."""
 
 _log = logging.getLogger("spanloom")

@@ -53,8 +53,10 @@ def runs_query(
     limit: int,
     offset: int,
     searchable: bool,
+    beyond: int | None = None,
 ) -> tuple[str, list[Any]]:
-    """The query and its values. Raises KeyError for an order that is none."""
+    """The query and its values; of runs that arrived after ``beyond`` (a `Run.seq`). Raises KeyError for an order that
+    is none."""
     where = ["runs.project = ?"]
     values: list[Any] = [project_id]
     for field, condition in _CONDITIONS.items():
@@ -88,6 +90,9 @@ def runs_query(
     if after is not None and order == "received":
         where.append(f"{by} {'<' if descending else '>'} ?")
         values.append(after)
+    if beyond is not None:
+        where.append(f"{'run_text.rowid' if source != 'runs' else 'runs.seq'} > ?")
+        values.append(beyond)
     direction = "desc" if descending else "asc"
     ties = "" if order == "received" else f", runs.seq {direction}"
     query = f"select runs.* from {source} where {' and '.join(where)} order by {by} {direction}{ties} limit ? offset ?"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from . import sql
+from . import hours, sql
 from .values import Pruned, Retention
 
 _STEP_RUNS = 50
@@ -25,23 +25,25 @@ def step(connection: sqlite3.Connection, keep: Retention, now_us: int, searchabl
     runs = events = 0
     if keep.max_age_seconds is not None:
         cutoff_us = now_us - int(keep.max_age_seconds * 1_000_000)
-        runs, events = _forget_runs(connection, _Q["runs_older"], (cutoff_us, _STEP_RUNS), searchable)
+        runs, events = _forget_runs(connection, _Q["runs_older"], (cutoff_us, _STEP_RUNS), searchable, now_us)
         events += _forget_loose(connection, cutoff_us)
     if not runs and not events and keep.max_bytes is not None and live_bytes(connection) > keep.max_bytes:
-        runs, events = _forget_runs(connection, _Q["runs_oldest"], (_STEP_RUNS,), searchable)
+        runs, events = _forget_runs(connection, _Q["runs_oldest"], (_STEP_RUNS,), searchable, now_us)
         oldest_us = connection.execute(_Q["oldest_touch"]).fetchone()[0]
         events += _forget_loose(connection, now_us + 1 if oldest_us is None else oldest_us)
     return Pruned(runs, events, live_bytes(connection))
 
 
 def _forget_runs(
-    connection: sqlite3.Connection, query: str, values: tuple[int, ...], searchable: bool
+    connection: sqlite3.Connection, query: str, values: tuple[int, ...], searchable: bool, now_us: int
 ) -> tuple[int, int]:
     """How many runs and events were removed: until a step is full, whatever the runs are like."""
     runs = events = 0
     for row in connection.execute(query, values).fetchall():
         gone, count = _forget_run(connection, row, searchable)
         runs, events = runs + gone, events + count
+        if gone and row["started_us"] is not None:
+            hours.mark(connection, [(row["project"], row["started_us"] // hours.HOUR_US)], now_us)
         if events >= _STEP_EVENTS:
             break
     return runs, events

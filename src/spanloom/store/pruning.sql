@@ -1,10 +1,10 @@
 -- Retention: what goes first is what was heard of least lately. Steps are small, so that writers wait only a little.
 
 -- name: runs_older
-select seq, project, run_id from runs where touched_us < ? order by touched_us limit ?;
+select seq, project, run_id, started_us from runs where touched_us < ? order by touched_us limit ?;
 
 -- name: runs_oldest
-select seq, project, run_id from runs order by touched_us limit ?;
+select seq, project, run_id, started_us from runs order by touched_us limit ?;
 
 -- name: forget_events
 delete from events where seq in (select seq from events where run = ? limit ?);
@@ -27,9 +27,9 @@ delete from runs where seq = ?;
 -- name: oldest_touch
 select min(touched_us) from runs;
 
--- Feedback for runs that never came, usage events and loss reports: events without a run, in order of arrival.
+-- Feedback for runs that never came, usage events and loss reports: events without a run, oldest arrival first.
 -- name: loose_older
-select seq, project, event_id, kind from events where run is null and received_us < ? order by seq limit ?;
+select seq, project, event_id, kind from events where run is null and received_us < ? order by received_us limit ?;
 
 -- name: forget_event
 delete from events where seq = ?;

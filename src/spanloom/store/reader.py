@@ -18,7 +18,7 @@ from .apply import feedback_event
 from .columns import run_of
 from .connection import MIGRATIONS, quarantined
 from .contents import content_of
-from .filters import runs_query
+from .listing import Lister
 from .merge import clean, merge_feedback
 from .reading import Connections
 from .values import (
@@ -74,21 +74,33 @@ class Reader:
         order: Order = "received",
         descending: bool = True,
         project: str = DEFAULT_PROJECT,
+        look_seconds: float | None = None,
+        among: int | None = None,
     ) -> Page:
         """Runs, newest first unless said otherwise. ``after`` is the `Page.next` of the page before (for the order
-        "received", where pages stay put while runs come in); other orders page by ``offset``."""
+        "received", where pages stay put while runs come in); other orders page by ``offset``.
+
+        ``look_seconds``: newest first, look no longer than about this; a page that ends for it has `Page.looked_to_us`,
+        and ``next`` goes on from there. ``among``: other orders sort only what is among the newest so many runs, in
+        order of arrival from the newest that is wanted on.
+        """
         limit = max(1, min(limit, _MOST))
         with self._connections.snapshot() as connection:
             project_id = _project_id(connection, project)
             if project_id is None:
                 return Page(runs=[])
-            query, values = runs_query(
-                filter or RunFilter(), project_id, order=order, descending=descending, after=after, limit=limit + 1,
-                offset=max(0, offset), searchable=search.available(connection),
-            )  # fmt: skip
-            rows = connection.execute(query, values).fetchall()
+            ask = Lister(connection, filter or RunFilter(), project_id, limit + 1)
+            looked_to = None
+            if order == "received" and descending and look_seconds is not None:
+                rows, looked_to = ask.newest(after, look_seconds)
+            elif order != "received" and among is not None:
+                rows, looked_to = ask.sorted_among(order, descending, max(0, offset), among)
+            else:
+                rows = ask.rows(order=order, descending=descending, after=after, offset=max(0, offset))
+            looked_to_us = None if looked_to is None else ask.arrival_us(looked_to)
         runs = [run_of(row, project) for row in rows[:limit]]
-        return Page(runs=runs, next=runs[-1].seq if len(rows) > limit else None)
+        more = runs[-1].seq if len(rows) > limit else looked_to if order == "received" else None
+        return Page(runs=runs, next=more, looked_to_us=looked_to_us)
 
     def run(self, run_id: str, *, project: str = DEFAULT_PROJECT) -> RunDetail | None:
         """One run with its content; None when there is none of this id."""

@@ -207,10 +207,12 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, kw_only=True):
-    """Some runs, and the cursor after the last of them (None: there are no more)."""
+    """Some runs, and the cursor after the last of them (None: there are no more). ``looked_to_us`` is there when only
+    runs that arrived since then were looked at (received time)."""
 
     runs: list[Run]
     next: int | None = None
+    looked_to_us: int | None = None
 
 
 class FeedbackEntry(msgspec.Struct, kw_only=True, omit_defaults=True):

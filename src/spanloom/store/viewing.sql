@@ -41,29 +41,6 @@ where touched_us > :since_us and +project = :project order by touched_us limit :
 -- name: last_touch
 select max(touched_us) as touched_us from runs;
 
--- name: series
-with asked as (
-    select (started_us - :since_us) / :width_us as slot, status, duration_us, prompt_tokens, completion_tokens, cost
-    from runs where project = :project and started_us >= :since_us and started_us < :until_us
-    and (:type is null or type = :type)
-),
-ranked as (
-    select slot, duration_us, row_number() over (partition by slot order by duration_us) as place,
-           count(*) over (partition by slot) as many
-    from asked where duration_us is not null
-),
-cuts as (
-    select slot, max(case when place = (many * 50 + 99) / 100 then duration_us end) as p50_us,
-           max(case when place = (many * 95 + 99) / 100 then duration_us end) as p95_us
-    from ranked group by slot
-),
-sums as (
-    select slot, count(*) as runs, sum(status is 'error') as errors, sum(prompt_tokens) as prompt,
-           sum(completion_tokens) as completion, sum(cost) as cost from asked group by slot
-)
-select sums.slot, runs, errors, prompt, completion, cost, p50_us, p95_us
-from sums left join cuts on cuts.slot = sums.slot order by sums.slot;
-
 -- name: usage_series
 select (time_us - :since_us) / :width_us as slot, kind, name, count(*) as count, sum(value) as value
 from usage_events where project = :project and time_us >= :since_us and time_us < :until_us

@@ -1,7 +1,6 @@
-"""What pages ask of a store beyond single runs and lists: sums of traces, threads, feedback, figures over time.
+"""What pages ask of a store beyond single runs and lists: sums of traces, threads, feedback, what was counted.
 
-Promises: as `reader`: one project, values as parameters, a deadline for each question. The only text that is put into
-a query is the name of a column of GROUPS.
+Promises: as `reader`: one project, values as parameters, a deadline for each question. `figures` answers over time.
 """
 
 from __future__ import annotations
@@ -13,37 +12,11 @@ import msgspec
 
 from . import sql
 from .columns import run_of
-from .merge import clean
 from .reader import Reader, _feedback_entry, _project_id
 from .values import DEFAULT_PROJECT, FeedbackEntry, Run
 
-GROUPS = {"model": "model", "user": "user_id", "customer": "customer", "name": "name", "type": "type"}
-"""What runs can be grouped by in `groups`, and the column it stands in."""
-
 _Q = sql.queries("viewing.sql")
 _MOST = 10_000
-_GROUPED = """
-with asked as (
-    select {column} as value, status, duration_us, prompt_tokens, completion_tokens, cost
-    from runs where project = :project and started_us >= :since_us and started_us < :until_us
-    and (:type is null or type = :type)
-),
-ranked as (
-    select value, duration_us, row_number() over (partition by value order by duration_us) as place,
-           count(*) over (partition by value) as many
-    from asked where duration_us is not null
-),
-cuts as (
-    select value, max(case when place = (many * 50 + 99) / 100 then duration_us end) as p50_us,
-           max(case when place = (many * 95 + 99) / 100 then duration_us end) as p95_us
-    from ranked group by value
-),
-sums as (
-    select value, count(*) as runs, sum(status is 'error') as errors, sum(prompt_tokens) as prompt,
-           sum(completion_tokens) as completion, sum(cost) as cost from asked group by value
-)
-select sums.value, runs, errors, prompt, completion, cost, p50_us, p95_us
-from sums left join cuts on cuts.value is sums.value order by runs desc limit :most"""
 
 
 class TraceSum(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -69,21 +42,6 @@ class FeedbackGiven(msgspec.Struct, kw_only=True, omit_defaults=True):
     seq: int
     entry: FeedbackEntry
     run: Run | None = None
-
-
-class Figures(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Runs that started in one slot of time, or share one value: how many, how many failed, tokens, cost in US dollars,
-    and the durations that half and 95 percent of them stayed within (us). ``slot`` counts from ``since_us``."""
-
-    slot: int | None = None
-    value: str | None = None
-    runs: int = 0
-    errors: int = 0
-    prompt: int | None = None
-    completion: int | None = None
-    cost: float | None = None
-    p50_us: int | None = None
-    p95_us: int | None = None
 
 
 class UsageSlot(msgspec.Struct, kw_only=True):
@@ -147,40 +105,6 @@ def last_touch(reader: Reader) -> int:
         return connection.execute(_Q["last_touch"]).fetchone()["touched_us"] or 0
 
 
-def series(
-    reader: Reader,
-    *,
-    since_us: int,
-    until_us: int,
-    width_us: int,
-    type: str | None = None,
-    project: str = DEFAULT_PROJECT,
-) -> list[Figures]:
-    """Figures by slots of ``width_us`` from ``since_us`` on; a slot without runs is left out."""
-    with reader._connections.snapshot(_HEAVY_SECONDS) as connection:
-        values = {"project": _project_id(connection, project), "since_us": since_us, "until_us": until_us,
-                  "width_us": max(1, width_us), "type": None if type is None else clean(type)}  # fmt: skip
-        return [Figures(**dict(row)) for row in connection.execute(_Q["series"], values)]
-
-
-def groups(
-    reader: Reader,
-    by: str,
-    *,
-    since_us: int,
-    until_us: int,
-    type: str | None = None,
-    limit: int = 50,
-    project: str = DEFAULT_PROJECT,
-) -> list[Figures]:
-    """Figures by model, user, customer, name or type, the most frequent first. Raises KeyError for any other ``by``."""
-    query = _GROUPED.format(column=GROUPS[by])
-    with reader._connections.snapshot(_HEAVY_SECONDS) as connection:
-        values = {"project": _project_id(connection, project), "since_us": since_us, "until_us": until_us,
-                  "most": limit, "type": None if type is None else clean(type)}  # fmt: skip
-        return [Figures(**dict(row)) for row in connection.execute(query, values)]
-
-
 def usage_series(
     reader: Reader, *, since_us: int, until_us: int, width_us: int, project: str = DEFAULT_PROJECT
 ) -> list[UsageSlot]:
@@ -191,7 +115,7 @@ def usage_series(
         return [UsageSlot(**dict(row)) for row in connection.execute(_Q["usage_series"], values)]
 
 
-_HEAVY_SECONDS = 10.0  # a month of a million runs is sorted by duration: about 2 s here
+_HEAVY_SECONDS = 10.0
 
 
 def _page(connection: sqlite3.Connection, project: str, before: int | None, limit: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ Promises: an answer is given after the commit, with ``synchronous=FULL``; a batc
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sqlite3
@@ -30,7 +31,7 @@ from typing import Literal, TypeVar
 
 from ..errors import SettingsError, StoreError
 from ..prices import Prices
-from . import prune, search, sweeping
+from . import hours, prune, search, sweeping
 from .apply import Application, Prepared, prepare
 from .connection import (
     identity,
@@ -41,12 +42,14 @@ from .connection import (
     retry_busy,
     translated,
 )
+from .reading import Connections
 from .values import Incoming, Pruned, Retention, Stored
 
 _MOST_EVENTS = 2000  # in one transaction: about 40 ms of the file's lock
 _PRUNE_EVERY_SECONDS = 60.0
 _SWEEP_BYTES = 8 << 20  # of records: a log of about 25 MB
 _LONGEST_LOG_PAGES = 16_000  # 128 MB: then a commit carries it after all, should the thread not come to it
+_SUM_SECONDS = 60.0  # for an hour's figures: some millions of runs
 _GIVE_WAY_SECONDS = 0.02  # to writers: a lock that is taken again at once is never theirs
 
 PRICES_FILE = "prices.json"
@@ -94,6 +97,7 @@ class Store:
         # Received times follow the clock as it stood at opening, so that no later step of it can age what is here.
         self._clock_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
         self._prices: Prices | None = None
+        self._summing = Connections(self.path, _SUM_SECONDS)
         self._closed = False
         self._forget()
         _stores.add(self)
@@ -122,6 +126,7 @@ class Store:
         """Open the file now, so that what is wrong with it is known now. Raises StoreError."""
         with self._lock:
             self._ready()
+            self._tend_if_due()
         return self
 
     def write(self, batch: Sequence[Incoming], *, timeout_seconds: float | None = None) -> list[Stored]:
@@ -278,6 +283,8 @@ class Store:
                 if self.retention is not None and time.monotonic() >= self._next_prune:
                     self._next_prune = time.monotonic() + _PRUNE_EVERY_SECONDS
                     self.prune()
+                while self._sum_step() and not self._work.is_set():
+                    time.sleep(_GIVE_WAY_SECONDS if self._waiting else 0.001)
             except StoreError as error:
                 if error.reason == "closed":
                     return
@@ -312,6 +319,28 @@ class Store:
         with self._lock, translated(self.path):
             self._ready()
             return self._searchable and self._in_transaction(search.index_step, self._busy_seconds, durable=False)
+
+    def sum_pending(self) -> None:
+        """Sum up the hours that are over and were left alone for a minute (`figures`). Raises StoreError."""
+        while self._sum_step():
+            time.sleep(0)
+
+    def _sum_step(self) -> bool:
+        """Sum up one such hour; whether there was one. It is added up without the lock, and written in steps."""
+        if self._closed:
+            return False
+        with self._lock:
+            self._ready()
+        with self._summing.snapshot() as connection:
+            sums = hours.sum_hour(connection, self._now_us())
+        at: int | None = None if sums is None else 0
+        while sums is not None and at is not None:
+            with self._lock, translated(self.path):
+                at = self._in_transaction(
+                    functools.partial(hours.keep, sums=sums, at=at), self._busy_seconds, durable=False
+                )
+            time.sleep(0)
+        return sums is not None
 
     def prune(self, retention: Retention | None = None) -> Pruned:
         """Remove what ``retention`` (or the store's own) does not keep, in small steps. Raises StoreError."""
@@ -361,6 +390,7 @@ class Store:
             self._closed = True
             self._work.set()
             self._close_connection()
+        self._summing.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=5.0)
 

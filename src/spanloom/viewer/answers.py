@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from ..store import Reader, Run, RunDetail, RunFilter, views
+from ..store import Reader, Run, RunDetail, RunFilter, figures, hours, views
 from . import asking, glance
 
 MOST_TREE_RUNS = 20_000
+_LOOK_SECONDS = 0.15  # for one page of a list; the next one goes on from there
+_AMONG_RUNS = 200_000  # are sorted: about 0.1 s
+_AMONG_TRACES = 2000
 _DAY_US = 86_400_000_000
 _MOST_SLOTS = 400
 
@@ -29,13 +32,40 @@ def runs(reader: Reader, query: Mapping[str, str], project: str) -> dict[str, An
     order = asking.order(query)
     offset = asking.number(query, "offset") or 0
     limit = asking.limit(query)
+    wanted = asking.run_filter(query)
+    if order in ("tokens", "cost") and wanted.top:
+        return _sorted_traces(reader, wanted, "tokens" if order == "tokens" else "cost", offset, limit, project)
     page = reader.runs(
-        asking.run_filter(query), limit=limit, after=asking.number(query, "after"), order=order,
-        offset=0 if order == "received" else offset, project=project,
+        wanted, limit=limit, after=asking.number(query, "after"), order=order,
+        offset=0 if order == "received" else offset, project=project, look_seconds=_LOOK_SECONDS,
+        among=None if order == "started" else _AMONG_RUNS,
     )  # fmt: skip
     more = page.next if order == "received" else None
     further = offset + limit if order != "received" and page.next is not None else None
-    return {"runs": rows(reader, page.runs, project), "next": more, "offset": further, "now_us": now_us()}
+    bounds: dict[str, Any] = {}
+    if page.looked_to_us is not None:
+        bounds = {"looked_to_us": page.looked_to_us}
+        if order != "received":
+            bounds["among"], bounds["of"] = _AMONG_RUNS, "runs"
+    return {"runs": rows(reader, page.runs, project), "next": more, "offset": further, "now_us": now_us(), **bounds}
+
+
+def _sorted_traces(
+    reader: Reader, wanted: RunFilter, by: Literal["tokens", "cost"], offset: int, limit: int, project: str
+) -> dict[str, Any]:
+    """Traces by what they add up to, which no index knows: among the newest of those that are wanted."""
+    page = reader.runs(wanted, limit=_AMONG_TRACES, project=project, look_seconds=_LOOK_SECONDS)
+    sums = views.trace_sums(reader, [run.root_id or run.id for run in page.runs], project=project)
+
+    def added_up(run: Run) -> float:
+        found = sums.get(run.root_id or run.id)
+        return (getattr(found, by) if found is not None else getattr(run, by, None)) or 0
+
+    ordered = sorted(page.runs, key=added_up, reverse=True)
+    further = offset + limit if offset + limit < len(ordered) else None
+    bounds = {"among": len(page.runs), "of": "traces"} if page.next is not None else {}
+    shown = rows(reader, ordered[offset : offset + limit], project)
+    return {"runs": shown, "next": None, "offset": further, "now_us": now_us(), **bounds}
 
 
 def rows(reader: Reader, found: list[Run], project: str) -> list[dict[str, Any]]:
@@ -127,15 +157,18 @@ def usage(reader: Reader, query: Mapping[str, str], project: str) -> dict[str, A
     if since_us >= until_us:
         raise asking.BadQuestion("since_us is not before until_us: give an earlier one")
     width_us = max(asking.number(query, "width_us") or 0, (until_us - since_us) // _MOST_SLOTS, 1_000_000)
-    by = asking.one_of(query, "by", tuple(views.GROUPS), "model")
+    if until_us - since_us > 12 * hours.HOUR_US:  # by whole hours, which are summed up already
+        since_us -= since_us % hours.HOUR_US
+        width_us = -(-width_us // hours.HOUR_US) * hours.HOUR_US
+    by = asking.one_of(query, "by", tuple(hours.GROUPS), "model")
     kind = query.get("type") or None
     span = {"since_us": since_us, "until_us": until_us}
     return {
         **span,
         "width_us": width_us,
         "by": by,
-        "series": views.series(reader, **span, width_us=width_us, type=kind, project=project),
-        "groups": views.groups(reader, by, **span, type=kind, limit=200, project=project),
+        "series": figures.series(reader, **span, width_us=width_us, type=kind, project=project),
+        "groups": figures.groups(reader, by, **span, type=kind, limit=200, project=project),
         "usage": views.usage_series(reader, **span, width_us=width_us, project=project),
     }
 

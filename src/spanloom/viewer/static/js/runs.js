@@ -32,8 +32,8 @@ export function Runs({ query }) {
     const further = next === null ? { offset } : { after: next };
     ask("/view/runs", { ...question(query), ...further }).then((page) => {
       const known = new Set(state.rows.map((row) => row.run.id));
-      keep({ ...state, rows: [...state.rows, ...page.runs.filter((row) => !known.has(row.run.id))], next: page.next, offset: page.offset });
-    });
+      keep({ ...state, rows: [...state.rows, ...page.runs.filter((row) => !known.has(row.run.id))], next: page.next, offset: page.offset, looked: page.looked_to_us });
+    }, (error) => set({ ...state, error }));
   };
 
   useEffect(() => { set(kept.get(key) || EMPTY); first(kept.has(key)); }, [key]);
@@ -52,16 +52,20 @@ export function Runs({ query }) {
       </div>
     </div>
     <${Filters} query=${query} />
+    ${state.among && html`<p class="soft bound">Sorted among the newest ${state.among} that are like this. <a class="link" href="#" onClick=${(event) => { event.preventDefault(); setQuery({ sort: null }); }}>All, newest first</a></p>`}
     ${state.error && state.rows.length > 0 && html`<div class="notice bad" role="alert">${state.error.message}</div>`}
     ${state.rows.length > 0 ? html`<${Table} rows=${state.rows} now=${state.now} picked=${picked} toggle=${toggle} />`
       : state.loading || state.error ? html`<${Wait} state=${state} what="runs" />`
+      : state.next !== null ? html`<div class="empty panel"><h2>No run is like that, so far</h2><p>What arrived before ${moment(state.looked)} was not looked at yet.</p></div>`
       : filtered(query) ? html`<div class="empty panel"><h2>No run is like that</h2><p><a class="link" href="/">Without conditions</a> there may be more.</p></div>`
       : html`<${Wait} state=${{ error: { empty: true } }} />`}
-    ${(state.next !== null || state.offset !== null) && html`<div class="more"><button type="button" onClick=${more}>Show older runs</button></div>`}`;
+    ${(state.next !== null || state.offset !== null) && html`<div class="more">
+      ${state.looked && state.next !== null && state.rows.length > 0 && html`<p class="soft">What arrived before ${moment(state.looked)} was not looked at yet.</p>`}
+      <button type="button" onClick=${more}>${state.looked && state.next !== null ? "Look further back" : query.sort ? "Show more runs" : "Show older runs"}</button></div>`}`;
 }
 
-const EMPTY = { rows: [], next: null, offset: null, now: 0, error: null, loading: true };
-const fresh = (page) => ({ rows: page.runs, next: page.next, offset: page.offset, now: page.now_us, error: null, loading: false });
+const EMPTY = { rows: [], next: null, offset: null, looked: null, among: null, now: 0, error: null, loading: true };
+const fresh = (page) => ({ rows: page.runs, next: page.next, offset: page.offset, looked: page.looked_to_us, among: page.among && `${count(page.among)} ${page.of}`, now: page.now_us, error: null, loading: false });
 const filtered = (query) => Object.keys(query).some((name) => !["live", "focus", "view"].includes(name));
 
 // The newest page laid over what is shown: known runs are renewed in place, new ones come first, older ones stay.

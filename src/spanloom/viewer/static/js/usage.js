@@ -4,7 +4,7 @@ import { Chart } from "./chart.js";
 import { cost, count, duration, short, span as lasting } from "./format.js";
 import { setQuery, useAnswer, Wait } from "./ui.js";
 
-const SPANS = [["1h", "Hour", 3600, 60], ["24h", "Day", 86400, 1800], ["7d", "Week", 7 * 86400, 6 * 3600], ["30d", "Month", 30 * 86400, 86400]];
+const SPANS = [["1h", "Hour", 3600, 60], ["24h", "Day", 86400, 3600], ["7d", "Week", 7 * 86400, 6 * 3600], ["30d", "Month", 30 * 86400, 86400]];
 const GROUPS = [["model", "Model"], ["user", "User"], ["customer", "Customer"], ["name", "Name"], ["type", "Type"]];
 const TYPES = [["", "All runs"], ["agent", "Agents"], ["llm", "Model calls"], ["tool", "Tools"]];
 const HUES = ["--llm", "--agent", "--tool", "--retriever", "--embed", "--chain"];
