@@ -29,8 +29,8 @@ _KEPT = (
     "where project = :project and dim = :dim and hour >= :first and hour < :last and hour in "
     "(select hour from hours where project = :project and hour >= :first and hour < :last and stale = 0)"
 )
-# One row for each key, its buckets in a text: each row that Python takes asks for the interpreter's lock, which was most
-# of the time beside a busy intake.
+# One row for each key, its buckets in a text: for each row that Python takes it asks for the interpreter's
+# lock, which was most of the time beside a busy intake.
 _FOLDED = """with by_bucket (key, bucket, runs, errors, duration_us, prompt, completion, cost) as ({})
 select key, sum(runs), sum(errors), sum(prompt), sum(completion), sum(cost),
        group_concat(bucket || ' ' || runs || ' ' || duration_us) from by_bucket group by key"""

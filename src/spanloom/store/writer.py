@@ -47,6 +47,7 @@ from .values import Incoming, Pruned, Retention, Stored
 
 _MOST_EVENTS = 2000  # in one transaction: about 40 ms of the file's lock
 _PRUNE_EVERY_SECONDS = 60.0
+_SUM_EVERY_SECONDS = 5.0
 _SWEEP_BYTES = 8 << 20  # of records: a log of about 25 MB
 _LONGEST_LOG_PAGES = 16_000  # 128 MB: then a commit carries it after all, should the thread not come to it
 _SUM_SECONDS = 60.0  # for an hour's figures: some millions of runs
@@ -113,6 +114,7 @@ class Store:
         self._durable = True
         self._unswept_bytes = 0
         self._next_prune = time.monotonic() + _PRUNE_EVERY_SECONDS
+        self._next_sum = 0.0
         self._work = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -283,8 +285,12 @@ class Store:
                 if self.retention is not None and time.monotonic() >= self._next_prune:
                     self._next_prune = time.monotonic() + _PRUNE_EVERY_SECONDS
                     self.prune()
-                while self._sum_step() and not self._work.is_set():
-                    time.sleep(_GIVE_WAY_SECONDS if self._waiting else 0.001)
+                if time.monotonic() >= self._next_sum:
+                    if self._sum_step():
+                        self._work.set()  # once more round: there may be more hours
+                        time.sleep(_GIVE_WAY_SECONDS if self._waiting else 0.001)
+                    else:
+                        self._next_sum = time.monotonic() + _SUM_EVERY_SECONDS
             except StoreError as error:
                 if error.reason == "closed":
                     return
