@@ -105,6 +105,14 @@ def _decorate(function: Any, type_: str, options: Options) -> Any:
     return Decorated(function, plan, _wrapper_for(underlying, plan))
 
 
+def _is_decorated(target: Any) -> bool:
+    """Whether ``agent(target)`` is a decoration. Anything else is meant for a name, right or wrong, since ``with``
+    needs a block. Asks types only, never the target."""
+    if target is None or issubclass(type(target), str):
+        return False
+    return callable(target) or hasattr(type(target), "__get__")
+
+
 def _name_of(function: Any) -> str:
     for candidate in (function, getattr(function, "func", None), getattr(function, "__func__", None)):
         name = getattr(candidate, "__name__", None)
@@ -252,7 +260,7 @@ class RunKind:
 
     def __call__(self, target: Any = None, /, **options: Any) -> Any:  # type: ignore[misc]
         """Decorate a callable, or give an opener; never raises but UsageError when strict."""
-        if target is not None and not issubclass(type(target), str):  # not isinstance: that asks the target
+        if _is_decorated(target):
             opener = Opener(self.__name__, read_options(self.__name__, options) if options else Options())
             return opener(target)
         if target is not None:

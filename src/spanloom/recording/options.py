@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from ..errors import UsageError
@@ -51,6 +52,8 @@ def read_options(what: str, given: Mapping[str, Any]) -> Options:
 
 
 def _text(name: str, value: Any) -> str:
+    if isinstance(value, Enum) and isinstance(value.value, str):
+        return value.value  # models are often listed in one
     if not isinstance(value, str):
         raise UsageError(f"{name}={shown(value)}: must be a string")
     return value

@@ -37,21 +37,31 @@ def carry(function: F) -> F:
     A coroutine function runs with the present run and ambient values; anything else runs in a copy of the whole
     present context, as `asyncio.to_thread` does it.
     """
-    if inspect.iscoroutinefunction(function):
+    try:
+        later = inspect.iscoroutinefunction(function)
+    except Exception:  # a callable object whose attributes raise; it is the host's to call all the same
+        later = False
+    if later:
         return cast(F, _carry_coroutine(function))
     context = copy_context()
 
-    @functools.wraps(function)
     def carried(*args: Any, **kwargs: Any) -> Any:
         return context.copy().run(function, *args, **kwargs)  # one context cannot be entered twice at once
 
-    return cast(F, carried)
+    return cast(F, _passing_for(function, carried))
+
+
+def _passing_for(function: Any, carried: Callable[..., Any]) -> Callable[..., Any]:
+    """`functools.wraps`, for objects too whose attributes raise."""
+    try:
+        return functools.update_wrapper(carried, function)
+    except Exception:
+        return carried
 
 
 def _carry_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
     run, ambient = current_var.get(), ambient_var.get()
 
-    @functools.wraps(function)
     async def carried(*args: Any, **kwargs: Any) -> Any:
         run_before, ambient_before = current_var.get(), ambient_var.get()
         set_current(run)
@@ -64,7 +74,7 @@ def _carry_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
             if ambient_var.get() is ambient:
                 set_variable(ambient_var, ambient_before)
 
-    return carried
+    return _passing_for(function, carried)
 
 
 @direct(nothing)
