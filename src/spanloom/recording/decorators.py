@@ -11,6 +11,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from enum import Enum
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
@@ -106,11 +107,15 @@ def _decorate(function: Any, type_: str, options: Options) -> Any:
 
 
 def _is_decorated(target: Any) -> bool:
-    """Whether ``agent(target)`` is a decoration. Anything else is meant for a name, right or wrong, since ``with``
-    needs a block. Asks types only, never the target."""
-    if target is None or issubclass(type(target), str):
+    """Whether ``agent(target)`` is a decoration. A plain value is meant for a name, right or wrong, since ``with``
+    needs a block; any other object may be what another decorator made (a framework's tool) and is given back as it is.
+    Asks types only, never the target."""
+    kind = type(target)
+    if target is None or issubclass(kind, str):
         return False
-    return callable(target) or hasattr(type(target), "__get__")
+    if callable(target) or hasattr(kind, "__get__"):
+        return True
+    return not issubclass(kind, (int, float, bytes, Enum)) and type.__getattribute__(kind, "__module__") != "builtins"
 
 
 def _name_of(function: Any) -> str:

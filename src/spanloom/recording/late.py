@@ -150,11 +150,24 @@ def _text(name: str, value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A wrong value for a message: bounded, and without calling the code of unknown types."""
-    if type(value) in (str, int, float, bool, list, dict, tuple, bytes, type(None)):
+    """A wrong value for a message: bounded in work and length, and without calling any code of the user's."""
+    kind = type(value)
+    if kind in (str, bytes):
+        text = repr(value[:100])
+        return text if len(value) <= 100 else text + "…"
+    if kind in _SCALARS or (kind in (list, tuple, dict) and len(value) <= 10 and _plain(value)):
         try:
             text = repr(value)
-        except Exception:  # a member whose repr raises, or too many digits
-            return f"<{type(value).__name__}>"
+        except ValueError:  # an int of too many digits
+            return f"<{kind.__name__}>"
         return text if len(text) <= 100 else text[:100] + "…"
-    return f"<{type(value).__qualname__}>"
+    return f"<{kind.__qualname__}>"
+
+
+_SCALARS = frozenset({int, float, bool, type(None)})
+
+
+def _plain(value: Any) -> bool:
+    """Whether the members' ``repr`` is Python's own, and short work."""
+    members = [*value, *value.values()] if type(value) is dict else value
+    return all(type(each) in _SCALARS or (type(each) is str and len(each) <= 100) for each in members)

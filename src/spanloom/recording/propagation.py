@@ -176,6 +176,8 @@ def _continued(headers: Any) -> Continued:
 def _our_headers(headers: Any) -> dict[str, str]:
     """The three headers by their lower-case names; a header given twice is joined, one too long left out."""
     pairs = headers.items() if hasattr(headers, "items") else headers
+    if isinstance(pairs, (str, bytes)) or not hasattr(pairs, "__iter__"):
+        raise UsageError(f"extract({shown(headers)}): must be headers: a mapping, or pairs of name and value")
     found: dict[str, str] = {}
     for pair in pairs:
         name, value = (part.decode("latin-1") if isinstance(part, bytes) else part for part in pair)
