@@ -273,3 +273,24 @@ def test_small_journals_are_taken_together(tmp_path: Path) -> None:
     lane.settle(everyone)
     assert len(everyone) == 6 and lane.counts().delivered == 6 and lane.counts().pending == 0
     journal.close()
+
+
+def test_more_dead_than_one_scan_takes_need_no_waiting(tmp_path: Path) -> None:
+    """A hundred workers live, one that came later has died: the scan that met only the living is followed at once by
+    another, which finds the dead one; then there is a minute's rest (C78)."""
+    living = [Journal(tmp_path) for _ in range(101)]
+    for journal in living:
+        journal.opened_volume()
+    run(DIE, tmp_path, "3", "d1", code=-9)
+    journal = Journal(tmp_path)
+    journal.lane("d1", everything)
+    lane = journal.adopted_lane("d1")
+    assert journal.adopt() == 0
+    journal.adoptions.ask()
+    assert journal.adoptions.asked
+    journal.adoptions.scan_if_asked()
+    assert drain(lane) == ["run-0.e", "run-1.e", "run-2.e"]
+    journal.adoptions.ask()
+    assert not journal.adoptions.asked
+    for each in [journal, *living]:
+        each.close()

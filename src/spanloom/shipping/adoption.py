@@ -53,6 +53,7 @@ class Adoptions:
         self._passed: set[str] = set()
         self._busy = allocate_lock()
         self._next_seconds = 0.0
+        self._tried: set[str] = set()
 
     def reset_in_child(self) -> None:
         """After a fork: the adopted journals are the parent's; the lanes stay, empty."""
@@ -102,9 +103,8 @@ class Adoptions:
         if not self._journal.root or not self.lanes or not self._busy.acquire(False):
             return 0
         try:
-            self._next_seconds = time.monotonic() + _SCAN_SECONDS
             adopted = 0
-            for name in self._candidates():
+            for name in self._next_candidates():
                 dead = self._try(name)
                 if dead is not None:
                     adopted += 1
@@ -112,6 +112,19 @@ class Adoptions:
             return adopted
         finally:
             self._busy.release()
+
+    def _next_candidates(self) -> list[str]:
+        """So many as one scan may try, oldest first. Where there are more, the next scan may come at once and goes on
+        behind them: a host with a hundred living workers has its dead ones behind those."""
+        wanted = [name for name in self._candidates() if name not in self._tried]
+        names = wanted[:_TRIES_PER_SCAN]
+        if len(wanted) > len(names):
+            self._tried.update(names)
+            self._next_seconds = 0.0
+        else:
+            self._tried.clear()
+            self._next_seconds = time.monotonic() + _SCAN_SECONDS
+        return names
 
     def _candidates(self) -> list[str]:
         journal = self._journal
@@ -124,8 +137,7 @@ class Adoptions:
             return []
         for name in [name for name in names if name.startswith(DRAFT_PREFIX)][:_TRIES_PER_SCAN]:
             _clear_draft(os.path.join(journal.root, name))
-        wanted = sorted(name for name in names if JOURNAL_NAME.fullmatch(name) and name not in known)
-        return wanted[:_TRIES_PER_SCAN]
+        return sorted(name for name in names if JOURNAL_NAME.fullmatch(name) and name not in known)
 
     def _try(self, name: str) -> DeadJournal | None:
         """Own one journal, if it is dead, ours to deliver, and nobody else was quicker."""
