@@ -13,8 +13,8 @@ export function Delivery() {
     ${losses.length === 0
       ? html`<div class="empty panel"><h2>Nothing was reported lost</h2><p>The counts of this machine's own programs: <code>spanloom doctor</code>.</p></div>`
       : html`<p class="notice bad">${plural(total, "record")} lost in all.</p>
-        <div class="panel figures" tabindex="0" role="region" aria-label="Losses"><table>
-        <thead><tr><th scope="col">Destination</th><th scope="col">Reason</th><th scope="col">Process</th><th scope="col" class="right">Records</th><th scope="col" class="right">Last</th></tr></thead>
+        <div class="panel figures" tabindex="0" role="region" aria-label="Losses"><table class="few">
+        <thead><tr><th scope="col">Destination</th><th scope="col">Reason</th><th scope="col">Process</th><th scope="col" class="right">Records</th><th scope="col" class="right minor">Last</th></tr></thead>
         <tbody>${losses.map((loss) => html`<tr><td>${loss.destination}</td><td>${loss.reason}</td><td class="soft">${loss.process || ""}</td><td class="num right">${count(loss.count)}</td>
-          <td class="num right" title=${moment(loss.last_us)}>${ago(loss.last_us, now)}</td></tr>`)}</tbody></table></div>`}`;
+          <td class="num right minor" title=${moment(loss.last_us)}>${ago(loss.last_us, now)}</td></tr>`)}</tbody></table></div>`}`;
 }

@@ -16,7 +16,7 @@ export function Health() {
     </dl>
     <div class="panel card"><dl class="facts"><dt>Store</dt><dd class="mono">${stats.path}</dd><dt>Schema</dt><dd>version ${stats.schema_version}</dd><dt>Search index</dt><dd>${index}</dd></dl></div>
     <div class="section"><h2>Runs by type and status</h2></div>
-    <div class="panel figures" tabindex="0" role="region" aria-label="Runs by type and status"><table>
+    <div class="panel figures" tabindex="0" role="region" aria-label="Runs by type and status"><table class="few">
       <thead><tr><th scope="col">Type</th><th scope="col">Status</th><th scope="col" class="right">Runs</th></tr></thead>
       <tbody>${counts.map((row) => html`<tr><td><${Type} type=${row.type} /></td><td>${row.status ? html`<${Status} status=${row.status} />` : html`<span class="faint">–</span>`}</td><td class="num right">${count(row.count)}</td></tr>`)}</tbody>
     </table></div>`;

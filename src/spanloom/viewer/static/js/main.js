@@ -48,6 +48,11 @@ function App() {
     if (before.current !== path) document.getElementById("main").focus({ preventScroll: true });
     before.current = path;
   }, [path]);
+  useEffect(() => { // where the pages are more than a phone shows at once
+    const here = document.querySelector('.bar nav [aria-current="page"]');
+    const { parentElement: nav } = here || {};
+    if (here) nav.scrollLeft = here.offsetLeft - nav.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
+  }, [name]);
   useEffect(() => { document.title = `${name} · Spanloom`; }, [name]);
   useEffect(() => {
     const pressed = globalKeys(() => keys.current && keys.current.showModal());

@@ -5,7 +5,7 @@ import { bad } from "./tree.js";
 import { kind } from "./ui.js";
 
 const HEIGHT = 30;
-const OVERSCAN = 8;
+const OVERSCAN = 4;
 
 export function Rows({ rows, span, folded, chosen, choose, toggle, critical }) {
   const box = useRef(null);
@@ -105,7 +105,7 @@ function Bar({ node, span }) {
   const width = node.end === null ? 0 : Math.min(100 - left, ((node.end - node.start) / all) * 100);
   const first = node.run.first_item_us;
   const wait = first !== undefined && node.end > node.start ? clamp(((first - node.start) / (node.end - node.start)) * 100) : null;
-  return html`<div class="row-bar"><div class="bar-fill" style=${{ left: `${left}%`, width: `max(3px, ${width}%)` }}>${wait !== null && html`<div class="bar-wait" style=${{ width: `${wait}%` }}></div>`}</div></div>`;
+  return html`<div class="row-bar"><div class="bar-fill" style=${{ left: `min(${left}%, 100% - 3px)`, width: `max(3px, ${width}%)` }}>${wait !== null && html`<div class="bar-wait" style=${{ width: `${wait}%` }}></div>`}</div></div>`;
 }
 
 const clamp = (value) => Math.max(0, Math.min(99.6, value || 0));

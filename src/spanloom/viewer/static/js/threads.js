@@ -60,8 +60,8 @@ function Exchange({ exchange, now }) {
       <dl>
         <dt>When</dt><dd class="num">${ago(run.started_us ?? run.received_us, now)}</dd>
         ${run.duration_us !== undefined && html`<dt>Took</dt><dd class="num">${duration(run.duration_us)}</dd>`}
-        ${trace && html`<dt>Runs</dt><dd class="num">${count(trace.runs)}${trace.errors ? `, ${count(trace.errors)} failed` : ""}</dd>`}
-        ${trace && trace.tokens !== undefined && html`<dt>Tokens</dt><dd class="num">${count(trace.tokens)}</dd>`}
+        ${trace && html`<dt>Runs</dt><dd class="num named" data-unit=${trace.runs === 1 ? "run" : "runs"}>${count(trace.runs)}${trace.errors ? `, ${count(trace.errors)} failed` : ""}</dd>`}
+        ${trace && trace.tokens !== undefined && html`<dt>Tokens</dt><dd class="num named" data-unit="tokens">${count(trace.tokens)}</dd>`}
         ${trace && trace.cost !== undefined && html`<dt>Cost</dt><dd class="num">${cost(trace.cost)}</dd>`}
         ${run.feedback && html`<dt>Feedback</dt><dd><${Thumb} feedback=${run.feedback} /> ${run.feedback.comment || ""}</dd>`}
       </dl>
