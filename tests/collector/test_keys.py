@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import stat
 from collections.abc import Iterator
@@ -134,3 +135,18 @@ def test_wrong_arguments_and_a_broken_file(ring: KeyRing) -> None:
     ring.path.write_text(json.dumps({"keys": 3}))
     with pytest.raises(SpanloomError, match="no file of keys"):
         KeyRing(ring.path.parent / "runs.db").keys()
+
+
+def test_no_service_key_opens_anothers_door(ring: KeyRing) -> None:
+    """S38: every service key has a secret of its own, the one it was given; the id of a key of another kind, and one
+    that was revoked, sign nothing."""
+    first, given = ring.add("vluna", "one")
+    second, other = ring.add("vluna", "two")
+    assert given["secret"] != other["secret"]
+    for key, secret, project in ((first, given, "one"), (second, other, "two")):
+        found = ring.signer(key.id)
+        assert found is not None and found == (base64.b64decode(secret["secret"]), project)
+    for kind in sorted(set(KINDS) - {"vluna"}):
+        assert ring.signer(ring.add(kind)[0].id) is None
+    ring.revoke(first.id)
+    assert ring.signer(first.id) is None and ring.signer(second.id) is not None

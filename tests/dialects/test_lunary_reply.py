@@ -101,6 +101,15 @@ def test_a_400_that_says_which_is_taken_at_its_word() -> None:
     assert [verdict.kind for verdict in lunary.read_reply(call(), reply)] == ["delivered", "rejected"]
 
 
+@pytest.mark.parametrize(
+    "results", [[], [{"id": "r1", "success": False, "error": "bad"}], [{"id": "r0", "success": True}]]
+)
+def test_a_400_that_speaks_of_some_only_stores_nothing(results: list[Any]) -> None:
+    """C63: beside a refusal silence is no acknowledgement: the batch is split, and each record is asked about again."""
+    verdicts = lunary.read_reply(call(3), answer(400, {"message": "bad", "results": results}))
+    assert [verdict.kind for verdict in verdicts] == ["split"] * 3
+
+
 def test_the_reply_is_the_vendors() -> None:
     """200 and one result per item; the bare list for the legacy route; records of one item share its result."""
     results = [Result(0, "a", duplicate=True), Result(0, "a"), Result(1, "b", duplicate=True, event_id="e")]

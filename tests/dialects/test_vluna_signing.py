@@ -68,6 +68,30 @@ def test_an_unknown_key_and_another_secret_are_refused() -> None:
             vluna.verify(signed(), secrets.get)
 
 
+def test_no_signature_fits_a_key_that_nobody_has() -> None:
+    """S08: not even one made with what stands in for the secret, so that unknown keys take as long to refuse."""
+    for stand_in in (b"\0", b""):
+        key = vluna.ServiceKey("k9", stand_in)
+        request = Request(
+            "POST", PATH, {**HEADERS, **vluna.sign(Request("POST", PATH, HEADERS, BODY), PATH, key)}, BODY
+        )
+        with pytest.raises(WireError, match="no such service key"):
+            vluna.verify(request, {"k1": b"super-secret"}.get)
+
+
+@pytest.mark.parametrize("apart_seconds", [-301.0, 301.0])
+def test_a_signature_of_another_time_is_refused_where_a_skew_is_set(apart_seconds: float) -> None:
+    """Too old and too far ahead alike; within the skew it verifies."""
+    now = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+    key = vluna.ServiceKey("k1", b"super-secret")
+    made = vluna.sign(Request("POST", PATH, HEADERS, BODY), PATH, key, ts="2026-01-01T00:00:00Z")
+    request = Request("POST", PATH, {**HEADERS, **made}, BODY)
+    secrets = {"k1": b"super-secret"}
+    assert vluna.verify(request, secrets.get, skew_seconds=300, now_seconds=now + apart_seconds * 0.9).key_id == "k1"
+    with pytest.raises(WireError, match="301 s away"):
+        vluna.verify(request, secrets.get, skew_seconds=300, now_seconds=now + apart_seconds)
+
+
 def test_every_attempt_has_a_time_and_nonce_of_its_own() -> None:
     """Signing twice gives two signatures over the same body and key."""
     first, second = signed(), signed()

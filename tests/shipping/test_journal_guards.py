@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from journal_cases import SMALL, drain, end, everything, inherit, script, start
 
-from spanloom.shipping import disposal, inspection
+from spanloom.shipping import adoption, disposal, inspection, volume
 from spanloom.shipping.journal import Journal, Limits
 
 ROOM = os.path.dirname(inspection.__file__)
@@ -165,3 +165,44 @@ def test_a_living_process_that_lost_its_lock_is_not_robbed(tmp_path: Path) -> No
         process.wait(30)
         process.stdout.close()
     assert inherit(tmp_path) == ["run-1.e", "run-2.e"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_what_waits_for_its_turn_at_a_fork_is_the_parents(tmp_path: Path) -> None:
+    """C24: a record that another thread's drain was about to write when the process forked is written by the parent,
+    and not by the child too."""
+    journal = Journal(tmp_path, limits=SMALL)
+    lane = journal.lane("d1", everything)
+    journal.append(end(1))
+    with journal._lock:  # as held by a thread in the middle of a drain
+        journal.append(end(2))
+        child = os.fork()
+        if child == 0:
+            journal.reset_in_child()
+            journal.append(end(3))
+            os._exit(0 if drain(lane) == ["run-3.e"] else 7)
+    _, status = os.waitpid(child, 0)
+    journal.drain_stragglers()
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert drain(lane) == ["run-1.e", "run-2.e"]
+    journal.close()
+
+
+def test_a_lock_file_that_was_replaced_is_no_title(tmp_path: Path) -> None:
+    """C78: who opened the lock of a journal that another one finished and deleted meanwhile owns nothing, though it can
+    be locked."""
+    path = tmp_path / volume.LOCK
+    path.touch(mode=0o600)
+    opened = os.open(path, os.O_RDWR)
+    try:
+        path.unlink()
+        assert not adoption.may_own(str(tmp_path), opened)
+        path.touch(mode=0o600)
+        assert not adoption.may_own(str(tmp_path), opened)
+    finally:
+        os.close(opened)
+    opened = os.open(path, os.O_RDWR)
+    try:
+        assert adoption.may_own(str(tmp_path), opened)
+    finally:
+        os.close(opened)

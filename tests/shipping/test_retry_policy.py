@@ -143,3 +143,14 @@ def test_the_next_attempt_is_always_ahead_and_never_far(
         delay = pacing.failed(now, retry_after=retry_after, pause=pause)
         assert math.isfinite(delay) and 0.0 < delay <= 301.0
         now = pacing.next_at
+
+
+def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
+    """C68: the endpoint asked for 60 s, and then, for other records, for 1 s: the 60 s stand, also for who is in a
+    hurry."""
+    pacing = Pacing(RetryRules())
+    pacing.hold(100.0, 60.0)
+    pacing.hold(101.0, 1.0)
+    pacing.hurry(102.0)
+    assert pacing.next_at == 160.0
+    assert pacing.state == "closed" and pacing.failures == 0

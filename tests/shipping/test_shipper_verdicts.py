@@ -250,6 +250,24 @@ def test_five_equal_failures_split_and_find_the_poison(error: Exception, tmp_pat
     assert "secret" not in str(health.dead_lettered.by_reason) + (health.last_error or "")
 
 
+def test_failures_of_different_kinds_are_no_row_of_equal_ones() -> None:
+    """Decision 12: only equal failures point at the batch; an endpoint that fails now so, now so gets it whole."""
+    failures = [refuse(500), refuse(503)] * 6
+
+    def script(payloads: list[bytes]) -> list[Verdict]:
+        if failures:
+            raise failures.pop(0)
+        return [DELIVERED] * len(payloads)
+
+    destination = Scripted(script)
+    rig = Rig(destination)
+    rig.append(*(record(number) for number in range(10)))
+    delivery = rig.delivery()
+    drive(delivery)
+    assert [len(batch) for batch in destination.batches] == [10] * 13
+    assert delivery.ledger.health("ok").delivered == 10
+
+
 def test_an_outage_of_5xx_loses_nothing_and_keeps_the_order() -> None:
     """500 to everything for long, then well again: all delivered, in order, nothing dead-lettered."""
 
