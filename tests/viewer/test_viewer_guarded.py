@@ -90,6 +90,34 @@ def test_the_page_asks_for_the_key_and_uses_it(keyed: Running, browser: Browser)
     page.close()
 
 
+def test_a_list_says_how_far_it_looked(office: Any, open_page: Any) -> None:
+    """Where few runs are as wanted, or only the newest were sorted: said, with the way on."""
+    empty = {"runs": [], "next": 5, "offset": None, "now_us": 2, "looked_to_us": 1_790_000_000_000_000}
+    row = office.get("/view/runs", limit=1).json()["runs"][0]
+
+    def answer(route: Any) -> None:
+        asked = route.request.url
+        if "sort=tokens" in asked:
+            route.fulfill(json={**empty, "runs": [row], "next": None, "among": 2000, "of": "traces"})
+        else:
+            route.fulfill(
+                json={**empty, "runs": [row], "next": None, "looked_to_us": None} if "after=5" in asked else empty
+            )
+
+    page = open_page("/threads")
+    page.route("**/view/runs?*", answer)
+    page.goto(f"{office.url}/?tag=seldom")
+    expect(page.get_by_role("heading", name="No run is like that, so far")).to_be_visible()
+    expect(page.get_by_text("What arrived before 2026-")).to_be_visible()
+    page.get_by_role("button", name="Look further back").click()
+    expect(page.get_by_role("link", name=row["run"]["name"])).to_be_visible()
+    expect(page.get_by_role("button", name="Look further back")).to_have_count(0)
+    page.goto(f"{office.url}/?sort=tokens")
+    expect(page.get_by_text("Sorted among the newest 2,000 traces that are like this.")).to_be_visible()
+    page.get_by_role("link", name="All, newest first").click()
+    expect(page).to_have_url(f"{office.url}/")
+
+
 class _OneProject:
     """What the collector's door does, as far as these routes need it."""
 
