@@ -318,3 +318,14 @@ def test_the_version_is_printed(home: Path, capsys: pytest.CaptureFixture[str]) 
     """`spanloom --version`."""
     code, printed, _ = typed(capsys, "--version")
     assert code == 0 and printed.startswith("spanloom 0.")
+
+
+@pytest.mark.parametrize("command", ["runs", "tree", "usage", "prune", "export"])
+def test_a_store_that_is_none(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """S22: a damaged file is named, left as it is, and the cure is one that a person at a terminal can apply."""
+    path = tmp_path / "damaged.db"
+    path.write_bytes(b"no database at all " * 300)
+    assert main([command, "--store", str(path)]) == 1
+    said_to_be_wrong = capsys.readouterr().err
+    assert str(path) in said_to_be_wrong and "spanloom serve" in said_to_be_wrong
+    assert "=" not in said_to_be_wrong and path.read_bytes() == b"no database at all " * 300
