@@ -329,7 +329,9 @@ def _response_id(taken: Taken, run_type: str, output: Any) -> str | None:
     if not isinstance(body, str) or not body.startswith("{"):
         return None
     try:
-        found = orjson.loads(body).get("id")
+        whole = orjson.loads(body)
     except ValueError:
         return None
+    told = whole.get("llm_output")  # LangChain's result has what the provider said in there
+    found = whole.get("id") or (told.get("id") if isinstance(told, dict) else None)
     return found if isinstance(found, str) and found else None

@@ -1,8 +1,9 @@
 """`instrument`: the installed instrumentors of LLM libraries, turned on with their spans coming in as runs.
 
-Theory of operation. OpenInference and OpenTelemetry instrumentation packages announce themselves by entry points. Those
-that are asked for are handed a tracer provider of ours, which nothing else uses: the host's own provider, exporters and
-sampler are as they were. Its sampler keeps everything, since `RunSpans` goes by the recorder's settings.
+Theory of operation. OpenInference and OpenTelemetry instrumentation packages announce themselves by entry points (and
+pydantic-ai has a switch of its own). Those that are asked for are handed a tracer provider of ours, which nothing else
+uses: the host's own provider, exporters and sampler are as they were. Its sampler keeps everything, since `RunSpans`
+goes by the recorder's settings.
 
 Promises: turning on twice is once; what is not installed is named together with the extra that brings it, and the
 others are turned on. Must never: patch a client by ourselves.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 from ..errors import UsageError
@@ -51,6 +53,8 @@ def uninstrument(*names: str) -> None:
             instrumentor = _on.pop(name, None)
             if instrumentor is not None:
                 instrumentor.uninstrument()
+        for provider in _providers:
+            provider.force_flush()
 
 
 def installed() -> list[str]:
@@ -58,17 +62,48 @@ def installed() -> list[str]:
     those that we have an extra for."""
     ours = {_normal(entry.name) for entry in metadata.entry_points(group=GROUPS[0])}
     others = {_normal(entry.name) for entry in metadata.entry_points(group=GROUPS[1])}
-    return sorted(ours | (others & set(EXTRAS)))
+    itself = {"pydantic-ai"} if find_spec("pydantic_ai") is not None else set()
+    return sorted(ours | (others & set(EXTRAS)) | itself)
 
 
 def _normal(name: str) -> str:
     return name.strip().lower().replace("_", "-")
 
 
+class _PydanticAi:
+    """pydantic-ai makes spans itself, for whoever asks: its own public switch, in an instrumentor's shape."""
+
+    value = "pydantic_ai.Agent.instrument_all"
+
+    def load(self) -> Any:
+        """As an entry point does."""
+        return type(self)
+
+    def instrument(self, *, tracer_provider: Any) -> None:
+        """All agents that bring no settings of their own are recorded."""
+        from pydantic_ai import Agent, InstrumentationSettings
+
+        self._before = Agent._instrument_default
+        Agent.instrument_all(InstrumentationSettings(tracer_provider=tracer_provider))
+
+    def uninstrument(self) -> None:
+        """As it was."""
+        from pydantic_ai import Agent
+
+        Agent.instrument_all(self._before)
+
+
+def _entries(group: str, name: str) -> list[Any]:
+    """The instrumentors of a name in a group, in the same order on every start."""
+    if name == "pydantic-ai" and group == GROUPS[0] and find_spec("pydantic_ai") is not None:
+        return [_PydanticAi()]
+    entries = [entry for entry in metadata.entry_points(group=group) if _normal(entry.name) == name]
+    return sorted(entries, key=lambda entry: entry.value)
+
+
 def _turn_on(name: str) -> bool:
     for group in GROUPS:
-        entries = [entry for entry in metadata.entry_points(group=group) if _normal(entry.name) == name]
-        for entry in sorted(entries, key=lambda entry: entry.value):  # the same one on every start
+        for entry in _entries(group, name):
             try:
                 instrumentor = entry.load()()
                 if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):

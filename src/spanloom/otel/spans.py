@@ -3,8 +3,8 @@
 Theory of operation. A span that ends is copied to plain values, mapped by the OTLP dialect, and its content goes
 through the recorder's own encoder, so that redaction and limits hold for it as for everything else; when ``on_end`` has
 returned, its records are in the journal. What two layers see is one run: a model call inside an open ``llm`` or
-``embed`` run of ours, or inside another model call's span, gives that one what it has not got (usage, response id,
-model, output) and is no run of its own.
+``embed`` run of ours gives that run what it has not got (usage, response id, model, output) and is no run of its own;
+of two spans that are one call, see `layers`.
 
 Promises: never raises into the host; what could not be mapped is counted as ``span_failed``. Must never: keep a span
 after its end, or record one that the recorder's settings keep out.
@@ -12,6 +12,10 @@ after its end, or record one that the recorder's settings keep out.
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import threading
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -27,27 +31,39 @@ from ..recording.edge import OFF, failed
 from ..recording.lineage import chosen
 from ..recording.recorder import Recorder, live
 from ..recording.run import Run
-from ..records import RunEnd, RunPoint, RunStart, encode
+from ..records import RunEnd, RunPoint, RunStart, RunUpdate, encode
+from .layers import HELD_SECONDS, Counted, Held, merged, repeats, same_call, without_usage
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
+DETACHED = ("openinference.instrumentation.langchain",)
+"""Instrumentors that do not make their spans the current ones: what is called inside hangs beside them."""
+
 _MOST_OPEN = 4096
+_LOOK_BACK = 256
+_DEEPEST = 64
 _CONTENT = ("input", "output", "params", "metadata", "user_props", "extra", "data")
 _USAGE = {"prompt": "input", "completion": "output", "prompt_cached": "cached_input", "reasoning": "reasoning"}
 
 
 class _Open:
-    """A span that has not ended: whether it is a model call, the run that stands for it, and what an inner one told."""
+    """A span that has not ended: where it stands, the run that stands for it, and what came of the calls inside it."""
 
-    __slots__ = ("is_model_call", "off", "run", "sampled", "told")
+    __slots__ = ("calls", "children", "counted", "held", "inside", "off", "owner", "parent", "run", "sampled", "span")
 
-    def __init__(self, is_model_call: bool, run: Run | None, off: bool, sampled: bool | None) -> None:
-        self.is_model_call = is_model_call
-        self.run = run
-        self.off = off
-        self.sampled = sampled  # as the run around it; None outside any
-        self.told: RunEnd | None = None
+    def __init__(self, span: Any, inside: object) -> None:
+        self.span = span  # until its end
+        self.parent = _key(span.parent)
+        self.owner = _owner()
+        self.inside = inside  # the current run, or what stands for none
+        self.run = inside if isinstance(inside, Run) and inside.type in MODEL_TYPES else None
+        self.off = inside is OFF
+        self.sampled = inside._trace.sampled if isinstance(inside, Run) else None  # None outside any
+        self.children = 0
+        self.calls = 0  # model calls that ended inside it
+        self.counted: set[tuple[str | None, str | None]] = set()  # type and response id of those with tokens
+        self.held: Held | None = None
 
 
 class RunSpans(_SpanProcessor):
@@ -55,64 +71,188 @@ class RunSpans(_SpanProcessor):
 
     def __init__(self) -> None:
         self._open: dict[tuple[int, int], _Open] = {}
+        self._waiting: dict[tuple[int, int], _Open] = {}  # those that hold an inner layer's end
+        self._counted = Counted()
+        self._detached = False
+        atexit.register(self.shutdown)
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
-        """Note whose model call it may be."""
+        """Note where it stands, and whose model call it may be."""
         try:
-            found = current_var.get()
-            run = found if isinstance(found, Run) and found.type in MODEL_TYPES else None
-            sampled = found._trace.sampled if isinstance(found, Run) else None
-            context = span.get_span_context()
             if len(self._open) >= _MOST_OPEN:  # spans that never end: the oldest is taken for one of its own
                 self._open.pop(next(iter(self._open)), None)
-            model_call = type_of(dict(span.attributes or {})) in MODEL_TYPES
-            self._open[context.trace_id, context.span_id] = _Open(model_call, run, found is OFF, sampled)
+            noted = _Open(span, current_var.get())
+            outer = self._open.get(noted.parent) if noted.parent is not None else None
+            if outer is not None:
+                outer.children += 1
+            context = span.get_span_context()
+            self._open[context.trace_id, context.span_id] = noted
+            self._detached = self._detached or _scope(span) in DETACHED
         except Exception as error:  # a named door: inside the host's tracing
             failed("span_failed", error)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Record it, or tell the run that stands for it."""
         try:
-            context = span.get_span_context()
-            noted = self._open.pop((context.trace_id, context.span_id), None) if context is not None else None
+            key = _key(span.get_span_context())
+            noted = self._open.pop(key, None) if key is not None else None
             recorder = live()
-            if recorder is None or context is None or (noted is not None and noted.off):
+            if recorder is None or key is None or (noted is not None and noted.off):
                 return
+            self._release_old(recorder)
             copied = copy_of(span)
-            records = records_of(copied)
-            if type_of(copied.attributes) in MODEL_TYPES and self._absorbed(span, noted, records[-1]):
+            if type_of(copied.attributes) in MODEL_TYPES:
+                self._model_call(recorder, key, copied, noted)
                 return
-            if noted is not None and noted.told is not None:
-                records[-1] = _completed(cast(RunEnd, records[-1]), noted.told)
-            model = cast(RunEnd, records[-1]).model if type_of(copied.attributes) in MODEL_TYPES else None
-            sampled = noted.sampled if noted is not None else None
-            if sampled is None:
-                sampled = chosen(copied.trace_id, recorder.sample)
-            if not sampled:  # only what is metered, as for a run of ours
-                records = [msgspec.structs.replace(records[-1], sampled=False)]
-            for record in records:  # a model call is named by its model, as one recorded by hand
-                _append(recorder, msgspec.structs.replace(record, name=model) if model else record)
+            self._release(recorder, key, noted)
+            sampled = _sampled(recorder, copied, noted)
+            for record in _kept(records_of(copied), sampled):
+                _append(recorder, record)
         except Exception as error:  # a named door: inside the host's tracing
             failed("span_failed", error)
 
     def shutdown(self) -> None:
-        """Nothing is held back."""
+        """Record the ends that wait for an outer layer."""
+        recorder = live()
+        for key, noted in list(self._waiting.items()) if recorder is not None else ():
+            self._release(cast(Recorder, recorder), key, noted)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """True: every span that has ended is recorded."""
+        """Record the ends that wait for an outer layer; True: every span that has ended is recorded."""
+        self.shutdown()
         return True
 
-    def _absorbed(self, span: ReadableSpan, noted: _Open | None, end: Any) -> bool:
-        """Whether an outer layer of the same model call has taken what this one knows."""
-        outer = self._open.get((span.parent.trace_id, span.parent.span_id)) if span.parent is not None else None
-        if outer is not None and outer.is_model_call:
-            outer.told = end if outer.told is None else _completed(outer.told, end)
-            return True
-        run = noted.run if noted is not None else None
-        if run is None or not hasattr(run, "_live"):
-            return run is not None and run._late is not None and "tokensUsage" in run._late.reported
-        _tell(run, end)
-        return True
+    def _model_call(self, recorder: Recorder, key: tuple[int, int], span: Span, noted: _Open | None) -> None:
+        """A call to a model: of a run of ours, of an outer layer, of an inner one, or by itself."""
+        outer_key = self._outer_layer(noted, span)
+        outer = self._open.get(outer_key) if outer_key is not None else None
+        if outer is not None and outer_key is not None:
+            _move(span, outer)
+        start, *points, end = cast("list[Any]", records_of(span))
+        if noted is not None and noted.run is not None and _absorbed(noted.run, end):
+            return
+        sampled = _sampled(recorder, span, noted)
+        if end.model:  # a model call is named by its model, as one recorded by hand
+            start, *points, end = (msgspec.structs.replace(each, name=end.model) for each in (start, *points, end))
+        held = noted.held if noted is not None and noted.children <= 1 else None
+        if noted is not None and held is not None and same_call(end, held.end):
+            noted.held = None
+            self._waiting.pop(key, None)
+            for record in merged(held, start, end, points) if sampled else [held.end]:
+                _append(recorder, record)
+            return
+        self._release(recorder, key, noted)
+        if (noted is not None and repeats(end, noted.counted)) or self._counted.has(
+            span.start_ns, span.end_ns, span.scope, end
+        ):
+            start, *points, end = without_usage([start, *points, end])
+        self._counted.add(span.start_ns, span.end_ns, span.scope, end)
+        if outer is not None and outer_key is not None and self._is_first(recorder, outer_key, outer):
+            outer.held = Held(start, msgspec.structs.replace(end, sampled=sampled), time.monotonic())
+            self._waiting[outer_key] = outer
+            records = [*outer.held.now(), *points] if sampled else []
+        else:
+            records = _kept([start, *points, end], sampled)
+        if end.tokens_usage is not None:
+            self._note_counted(noted, outer, (end.type, end.response_id))
+        for record in records:
+            _append(recorder, record)
+
+    def _outer_layer(self, noted: _Open | None, span: Span) -> tuple[int, int] | None:
+        """The open span that may be an outer layer of this call: the model call around it; or the one that the same
+        task began last with an instrumentor of `DETACHED`, if there is nothing in it yet."""
+        if noted is None or noted.run is not None:
+            return None
+        around = self._open.get(noted.parent) if noted.parent is not None else None
+        if around is not None and type_of(dict(around.span.attributes or {})) in MODEL_TYPES:
+            return noted.parent
+        if not self._detached:
+            return None
+        beside = [
+            (key, other)
+            for key, other in list(self._open.items())[: -_LOOK_BACK - 1 : -1]
+            if _scope(other.span) in DETACHED and key != noted.parent and other.inside is noted.inside
+        ]
+        same = next(((key, other) for key, other in beside if other.owner == noted.owner), None)
+        # An async call's span is begun on a thread of LangChain's own: then it must be the only one it can be.
+        free = [same] if same is not None else [(key, other) for key, other in beside if not other.calls]
+        free = [
+            (key, other) for key, other in free if not other.children and (other.span.start_time or 0) <= span.start_ns
+        ]
+        return free[0][0] if len(free) == 1 and not noted.children and _scope(free[0][1].span) != span.scope else None
+
+    def _is_first(self, recorder: Recorder, key: tuple[int, int], outer: _Open) -> bool:
+        """Whether a call is the first one inside an outer layer. With a second one, the first is one of its own."""
+        outer.calls += 1
+        if outer.calls > 1:
+            self._release(recorder, key, outer)
+        return outer.calls == 1
+
+    def _note_counted(self, noted: _Open | None, outer: _Open | None, call: tuple[str | None, str | None]) -> None:
+        """Tell the spans around a call that its tokens are counted."""
+        if outer is not None:
+            outer.counted.add(call)
+        for _ in range(_DEEPEST):
+            noted = self._open.get(noted.parent) if noted is not None and noted.parent is not None else None
+            if noted is None:
+                return
+            noted.counted.add(call)
+
+    def _release(self, recorder: Recorder, key: tuple[int, int], noted: _Open | None) -> None:
+        """Record the end that this span holds: it is a run of its own."""
+        self._waiting.pop(key, None)
+        if noted is not None and noted.held is not None:
+            held, noted.held = noted.held, None
+            _append(recorder, held.end)
+
+    def _release_old(self, recorder: Recorder) -> None:
+        if self._waiting:
+            for key, noted in list(self._waiting.items()):
+                if noted.held is None or time.monotonic() - noted.held.since_seconds > HELD_SECONDS:
+                    self._release(recorder, key, noted)
+
+
+def _key(context: Any) -> tuple[int, int] | None:
+    return (context.trace_id, context.span_id) if context is not None else None
+
+
+def _owner() -> object:
+    """The task, or the thread outside any, as a number."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return id(task) if task is not None else -threading.get_ident()
+
+
+def _scope(span: Any) -> str:
+    return span.instrumentation_scope.name if span.instrumentation_scope is not None else ""
+
+
+def _move(span: Span, outer: _Open) -> None:
+    """Give a call the place in the tree of the layer around it."""
+    context = outer.span.get_span_context()
+    span.trace_id = f"{context.trace_id:032x}"
+    span.trace_state = context.trace_state.to_header() if context.trace_state else ""
+    span.parent_span_id = f"{outer.parent[1]:016x}" if outer.parent is not None else ""
+
+
+def _sampled(recorder: Recorder, span: Span, noted: _Open | None) -> bool:
+    sampled = noted.sampled if noted is not None else None
+    return chosen(span.trace_id, recorder.sample) if sampled is None else sampled
+
+
+def _kept(records: list[Any], sampled: bool) -> list[Any]:
+    """The records, or, of a run that is not sampled, only what is metered, as for a run of ours."""
+    return records if sampled else [msgspec.structs.replace(records[-1], sampled=False)]
+
+
+def _absorbed(run: Run, end: RunEnd) -> bool:
+    """Whether a run recorded by hand has taken what this call's span knows."""
+    if not hasattr(run, "_live"):
+        return run._late is not None and "tokensUsage" in run._late.reported
+    _tell(run, end)
+    return True
 
 
 def _tell(run: Run, end: RunEnd) -> None:
@@ -133,17 +273,6 @@ def _tell(run: Run, end: RunEnd) -> None:
         run.set(**given)
 
 
-def _completed(end: RunEnd, inner: RunEnd) -> RunEnd:
-    """An end with what only the inner layer knew."""
-    missing: dict[str, Any] = {}
-    for name in ("tokens_usage", "model", "response_id", "cost"):
-        if getattr(end, name) is None and getattr(inner, name) is not None:
-            missing[name] = getattr(inner, name)
-    if end.output is UNSET and inner.output is not UNSET:
-        missing["output"] = inner.output
-    return msgspec.structs.replace(end, **missing)
-
-
 def _append(recorder: Recorder, record: Any) -> None:
     """Write a record as the recorder's settings want it: redacted and bounded, or without content."""
     changes: dict[str, Any] = {}
@@ -159,7 +288,7 @@ def _append(recorder: Recorder, record: Any) -> None:
         changes["error"] = msgspec.structs.replace(error, **text)
     if recorder.service and record.service is None:
         changes["service"] = recorder.service
-    if isinstance(record, (RunStart, RunEnd, RunPoint)):
+    if isinstance(record, (RunStart, RunUpdate, RunEnd, RunPoint)):
         recorder.append(encode(msgspec.structs.replace(record, **changes)))
 
 
