@@ -130,6 +130,28 @@ def test_a_host_with_opentelemetry_shares_its_trace(home: Path) -> None:
     assert tree(home).shape() == ["chain POST /ask", ["agent order_desk", ["tool find_order", "chain SELECT orders"]]]
 
 
+@pytest.mark.parametrize("name, agent", [("instrumented_agent", "my-super-agent"), ("framework_agent", "weather")])
+def test_calls_are_recorded_without_a_decorator_at_them(home: Path, name: str, agent: str) -> None:
+    """Instrumented client, or a framework without any decorator: the tree and the tokens of the decorated example."""
+    with ModelServer() as model:
+        said = run_program(home, EXAMPLES / f"{name}.py", OPENAI_BASE_URL=model.base_url, OPENAI_API_KEY="sk-none")
+        counts = [(usage["prompt_tokens"], usage["completion_tokens"]) for _, usage in told(model)]
+    assert said.strip() == ANSWER
+    root = tree(home)
+    assert root.shape() == [f"agent {agent}", "llm gpt-4o", "tool get_weather_forecast", "llm gpt-4o"]
+    assert [call.tokens for call in root.all("llm")] == counts
+    tool = root.one("tool")
+    assert (tool.input, tool.output) == ({"city": "Boston"}, {"temperature": 72, "weather": "sunny"})
+    assert root.all("llm")[1].output["content"] == ANSWER
+    assert {node.row.run.status for node in root} == {"ok"}
+
+
+@pytest.mark.parametrize("name", ["instrumented_agent", "framework_agent"])
+def test_they_run_offline(home: Path, name: str) -> None:
+    """Without a key or a network they talk to the scripted model."""
+    assert run_program(home, EXAMPLES / f"{name}.py").strip() == ANSWER
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_an_example_is_short_enough_to_copy(path: Path) -> None:
     """At most a hundred lines, and it says how to run it."""

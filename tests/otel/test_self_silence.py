@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from support.volume import volume
+
 PROGRAM = """
 import logging, sys, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,12 +64,15 @@ names = [span.name for span in exporter.get_finished_spans()]
 others = [name for name in names if name != "host"]
 assert len(posts) >= int(sys.argv[1]), len(posts)
 assert others == ["GET"], others[:5]
+assert names.count("host") == int(sys.argv[1])
 assert not any("traceparent" in seen for seen in headers_seen)
 spanloom.shutdown(1)
 """
 
 
 def test_uploads_make_no_spans() -> None:
-    """Each batch is sent while all of the host's instrumentors look on: the only other span is the host's own GET."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM, "10"], timeout=120, capture_output=True, text=True)
+    """Each batch is sent while all of the host's instrumentors look on: the only other span is the host's own GET.
+    1,000 batches in a full run (``SPANLOOM_FAULTS=full``)."""
+    batches = str(volume(20, 1000))
+    done = subprocess.run([sys.executable, "-c", PROGRAM, batches], timeout=600, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
