@@ -26,7 +26,7 @@ from ..records import AnyRecord, Content, RunEnd, RunPoint, RunStart, RunUpdate,
 HELD_SECONDS = 30.0
 """How long an inner layer's end waits for the outer one's, looked at whenever a span ends."""
 
-REPEATED = "spanloom.usage_repeated"
+REPEATED = "otel.usage_repeated"
 """The metadata that holds the token counts of a layer whose call another run has counted."""
 
 _RECENT = 64
