@@ -154,6 +154,7 @@ def test_only_json_is_taken(standing_client: httpx.Client, content_type: str) ->
     ("headers", "status"),
     [
         ({"host": "evil.example"}, 421), ({"host": "127.0.0.1.evil.example"}, 421), ({"host": "localhost."}, 421),
+        ({"host": "evil.localhost"}, 421), ({"host": "evil-127.0.0.1"}, 421),
         ({"host": ""}, 421), ({"host": "127.0.0.1:80:80"}, 421), ({"host": "localhost:evil"}, 421),
         ({"host": "127.0.0.1:1"}, 200), ({"host": "LOCALHOST"}, 200), ({"host": "[::1]:8321"}, 200),
         ({"x-forwarded-host": "evil.example"}, 200),
