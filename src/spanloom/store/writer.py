@@ -359,8 +359,8 @@ class Store:
             runs, events = runs + step.runs, events + step.events
             if not step.runs and not step.events and not free_pages:
                 return Pruned(runs, events, step.size_bytes)
-            # Half of the time belongs to others: those in other processes ask for the file's lock only now and then.
-            time.sleep(max(0.001, time.monotonic() - began))
+            # Two thirds of the time belong to others: other processes ask for the file's lock only now and then.
+            time.sleep(max(0.001, 2 * (time.monotonic() - began)))
 
     def _prune_step(self, keep: Retention) -> tuple[Pruned, int]:
         """What one step removed, and how many pages are still to be given back to the disk."""
