@@ -16,7 +16,7 @@ FLOOR = {
     "encoder": 1, "redaction": 1, "settings": 1, "prices": 1,
     "dialects": 2,
     "recording": 3, "shipping": 3, "store": 3,
-    "otel": 4, "middleware": 4, "collector": 4, "viewer": 4,
+    "otel": 4, "middleware": 4, "outgoing": 4, "collector": 4, "viewer": 4,
     "pipeline": 5,
     "testing": 6,
     "__init__": 7,

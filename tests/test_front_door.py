@@ -41,6 +41,7 @@ NAMES = [
     "llm",
     "middleware",
     "outcome",
+    "outgoing",
     "retriever",
     "shutdown",
     "start",

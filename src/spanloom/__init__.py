@@ -24,7 +24,7 @@ _HOMES = {
     "Run": "recording.run",
     "context": "recording.blocks",
     "disabled": "recording.blocks",
-    "carry": "recording.propagation",
+    "carry": "recording.carrying",
     "inject": "recording.propagation",
     "extract": "recording.propagation",
     "instrument": "otel.instrumenting",
@@ -50,19 +50,21 @@ _HOMES = {
     "SettingsError": "errors",
     "testing": "testing",
     "middleware": "middleware",
+    "outgoing": "outgoing",
 }
 
 if TYPE_CHECKING:
-    from . import middleware, testing
+    from . import middleware, outgoing, testing
     from .errors import SettingsError, SpanloomError, UsageError
     from .otel.instrumenting import instrument
     from .pipeline import configure, flush, health, shutdown
     from .pipeline.local import Local
     from .recording.blocks import context, disabled
+    from .recording.carrying import carry
     from .recording.conversation import thread
     from .recording.decorators import agent, chain, embed, llm, retriever, start, tool, traced
     from .recording.feedback import feedback
-    from .recording.propagation import carry, extract, inject
+    from .recording.propagation import extract, inject
     from .recording.run import Run, current_run
     from .recording.usage import action, outcome
     from .shipping.destinations import Collector, Lunary
@@ -102,6 +104,7 @@ __all__ = [
     "llm",
     "middleware",
     "outcome",
+    "outgoing",
     "retriever",
     "shutdown",
     "start",

@@ -14,8 +14,8 @@ import pytest
 from spanloom.recording import recorder as recording
 from spanloom.recording.ambient import OUTSIDE, current_var
 from spanloom.recording.blocks import context, disabled
+from spanloom.recording.carrying import carry
 from spanloom.recording.decorators import agent, chain, start, tool
-from spanloom.recording.propagation import carry
 from spanloom.recording.run import current_run
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..settings import environment_with
+from ..outgoing import environment
 from .problem import WRONG_ARGUMENTS, Problem
 
 _TAIL_BYTES = 8192
@@ -42,20 +42,17 @@ def run(arguments: argparse.Namespace) -> int:
     import spanloom
 
     with spanloom.tool(arguments.name or Path(command[0]).name, input=command) as tool:
-        headers: dict[str, str] = {}
-        spanloom.inject(headers)
-        environment = environment_with({name.upper(): value for name, value in headers.items()})
         tail = _Tail()
-        status = _run(command, environment, tail)
+        status = _run(command, environment(baggage=True), tail)
         tool.set(output={"exit_status": status, "output": tail.text()})
         if status:
             tool.fail(f"exit status {status}")
     return status
 
 
-def _run(command: list[str], environment: dict[str, str], tail: _Tail) -> int:
+def _run(command: list[str], variables: dict[str, str], tail: _Tail) -> int:
     try:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
     except FileNotFoundError:
         print(f"spanloom: no such program: {command[0]}", file=sys.stderr)
         return _NOT_FOUND

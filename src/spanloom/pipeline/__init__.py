@@ -19,6 +19,7 @@ from ..errors import SettingsError
 # thread forks would leave the child waiting for an import that nobody goes on with.
 from ..recording import (  # noqa: F401
     blocks,
+    carrying,
     conversation,
     decorators,
     feedback,

@@ -9,5 +9,6 @@ decorators     agent, tool, llm, chain, embed, retriever, start, traced
 conversation   thread                                  threads, chats, replies
 feedback       feedback                                by run id or by the user's key
 usage          action, outcome                         what is counted or billed
-propagation    carry, inject, extract                  across threads, processes and hosts
+carrying       carry                                   across threads and processes
+propagation    inject, extract                         across processes and hosts
 """

@@ -59,9 +59,13 @@ class Ambient:
         )
         self.props = f',"userProps":{user_props}' if user_props else ""
 
+    def values(self) -> dict[str, Any]:
+        """What another `Ambient` that says the same is made of."""
+        return {name: getattr(self, name) for name in self.__slots__ if name not in ("who", "props")}
+
     def within(self, **inner: Any) -> Ambient:
         """This, overridden by the JSON texts in ``inner``; tags and metadata add up."""
-        values = {name: getattr(self, name) for name in self.__slots__ if name not in ("who", "props")}
+        values = self.values()
         values["tags"] = tuple(dict.fromkeys((*self.tags, *inner.pop("tags", ()))))
         values["metadata"] = {**self.metadata, **inner.pop("metadata", {})}
         if "user" in inner:

@@ -1,24 +1,21 @@
-"""Carrying a run across threads, processes and hosts by hand: `carry`, `inject`, `extract`.
+"""Carrying a run to other processes and hosts by headers: `inject`, `extract`.
 
 Promises: the wire form is W3C trace context (https://www.w3.org/TR/trace-context/) with our ids in full in
-``tracestate``, and W3C baggage (https://www.w3.org/TR/baggage/) for user, thread and customer; other members of both
-headers are kept. What comes in is bounded to 8 KiB a header and never becomes a header without being quoted.
+``tracestate``, and W3C baggage (https://www.w3.org/TR/baggage/) for user, thread, customer and tags; other members of
+both headers are kept. What comes in is bounded to 8 KiB a header and never becomes a header without being quoted.
 Must never: let a header decide where anything is sent.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from contextvars import copy_context
+from collections.abc import Iterable, Mapping, MutableMapping
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any
 from urllib.parse import quote, unquote
 
 from ..errors import UsageError
-from .ambient import ambient_var, current_var, set_current, set_variable
+from .ambient import Ambient, ambient_var, current_var
 from .blocks import Block
 from .edge import OFF, direct, nothing
 from .late import shown
@@ -26,65 +23,25 @@ from .lineage import MAX_HEADER_BYTES, TRACESTATE_KEY, Remote, json_text, remote
 from .recorder import live
 from .run import Run
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _BAGGAGE = {"spanloom.user": "user", "spanloom.thread": "thread", "spanloom.customer": "customer"}
-
-
-def carry(function: F) -> F:
-    """``function``, bound to the present context, for an executor or a thread; may be called often and concurrently.
-
-    A coroutine function runs with the present run and ambient values; anything else runs in a copy of the whole
-    present context, as `asyncio.to_thread` does it.
-    """
-    try:
-        later = inspect.iscoroutinefunction(function)
-    except Exception:  # a callable object whose attributes raise; it is the host's to call all the same
-        later = False
-    if later:
-        return cast(F, _carry_coroutine(function))
-    context = copy_context()
-
-    def carried(*args: Any, **kwargs: Any) -> Any:
-        return context.copy().run(function, *args, **kwargs)  # one context cannot be entered twice at once
-
-    return cast(F, _passing_for(function, carried))
-
-
-def _passing_for(function: Any, carried: Callable[..., Any]) -> Callable[..., Any]:
-    """`functools.wraps`, for objects too whose attributes raise."""
-    try:
-        return functools.update_wrapper(carried, function)
-    except Exception:
-        return carried
-
-
-def _carry_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
-    run, ambient = current_var.get(), ambient_var.get()
-
-    async def carried(*args: Any, **kwargs: Any) -> Any:
-        run_before, ambient_before = current_var.get(), ambient_var.get()
-        set_current(run)
-        set_variable(ambient_var, ambient)
-        try:
-            return await function(*args, **kwargs)
-        finally:
-            if current_var.get() is run:
-                set_current(run_before)
-            if ambient_var.get() is ambient:
-                set_variable(ambient_var, ambient_before)
-
-    return _passing_for(function, carried)
+_TAGS = "spanloom.tags"  # each tag percent-encoded, joined by commas, and the whole encoded once more
+_MAX_TAGS = 64
 
 
 @direct(nothing)
 def inject(headers: MutableMapping[str, str]) -> None:
     """Write ``traceparent``, ``tracestate`` and ``baggage`` into a mapping, so that the receiver continues the trace.
 
-    Outside any run only baggage is written; where nothing is recorded, nothing is.
+    ``baggage`` holds the user, thread, customer and tags of the surrounding `context`. Outside any run only that is
+    written; where nothing is recorded, nothing is.
     """
     if not hasattr(headers, "__setitem__") or isinstance(headers, list):
         raise UsageError(f"inject({shown(headers)}): must be a mapping to write to, such as a dict of headers")
+    write(headers)
+
+
+def write(headers: MutableMapping[str, str], baggage: bool = True) -> None:
+    """As `inject`, for a mapping; ``baggage`` False leaves that header as it is."""
     found = current_var.get()
     if live() is None or found is OFF:
         return
@@ -97,10 +54,24 @@ def inject(headers: MutableMapping[str, str]) -> None:
         root_id, run_id = found.root_id, found.run_id
     if root_id and run_id:
         headers["tracestate"] = _beside(headers, "tracestate", [tracestate_entry(root_id, run_id)], (TRACESTATE_KEY,))
-    ambient = ambient_var.get()
-    ours = [f"{key}={_quoted(getattr(ambient, name))}" for key, name in _BAGGAGE.items() if getattr(ambient, name)]
+    ours = _baggage_of(ambient_var.get()) if baggage else []
     if ours:
-        headers["baggage"] = _beside(headers, "baggage", ours, tuple(_BAGGAGE))
+        headers["baggage"] = _beside(headers, "baggage", ours, (*_BAGGAGE, _TAGS))
+
+
+def _baggage_of(ambient: Ambient) -> list[str]:
+    """The members, as many as a header has room for; the tags come last, and as many of them as fit."""
+    members = [f"{key}={_quoted(getattr(ambient, name))}" for key, name in _BAGGAGE.items() if getattr(ambient, name)]
+    while len(",".join(members)) > MAX_HEADER_BYTES:
+        members.pop()
+    room = MAX_HEADER_BYTES - len(",".join(members)) - len(f",{_TAGS}=")
+    tags = ""
+    for tag in ambient.tags[:_MAX_TAGS]:
+        more = quote(f"{',' if tags else ''}{_quoted(tag)}", safe="")
+        if len(tags) + len(more) > room:
+            break
+        tags += more
+    return [*members, f"{_TAGS}={tags}"] if tags else members
 
 
 def extract(headers: Mapping[str, str] | Iterable[tuple[Any, Any]]) -> Continued:
@@ -116,7 +87,7 @@ class Continued:
 
     __slots__ = ("_blocks",)
 
-    def __init__(self, parent: Remote | None = None, ambient: Mapping[str, str] | None = None) -> None:
+    def __init__(self, parent: Remote | None = None, ambient: Mapping[str, Any] | None = None) -> None:
         self._blocks: list[Block] = []
         if parent is not None:
             self._blocks.append(_Parent(parent))
@@ -156,7 +127,7 @@ class _Parent(Block):
 class _Ambient(Block):
     __slots__ = ("_values",)
 
-    def __init__(self, values: Mapping[str, str]) -> None:
+    def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(ambient_var)
         self._values = values
 
@@ -189,14 +160,19 @@ def _our_headers(headers: Any) -> dict[str, str]:
     return found
 
 
-def _from_baggage(baggage: str) -> dict[str, str]:
-    values: dict[str, str] = {}
+def _from_baggage(baggage: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if len(baggage) > MAX_HEADER_BYTES:  # given in several headers, each of them short enough
+        return values
     for member in baggage.split(",")[:64]:
         key, _, value = member.partition(";")[0].partition("=")
-        name = _BAGGAGE.get(key.strip())
         text = unquote(value.strip())
+        name = _BAGGAGE.get(key.strip())
         if name and 0 < len(text) <= 512:
             values[name] = json_text(text)
+        elif key.strip() == _TAGS:
+            tags = [unquote(tag) for tag in text.split(",")[:_MAX_TAGS]]
+            values["tags"] = tuple(json_text(tag) for tag in tags if 0 < len(tag) <= 512)
     return values
 
 
