@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spanloom.encoder import Encoder
 from spanloom.redaction import Redactor
@@ -86,3 +88,41 @@ def test_only_exact_texts_are_remembered() -> None:
         "the quick brown fox"
     )
     assert all(type(text) is str for text in redactor.clean)
+
+
+_FRAGMENTS = st.sampled_from(
+    ["password", "api_key", "max_tokens", "author", "otp", ": ", "=", '": "', "' : '", "\n", "\r\n", " ", "hunter22",
+     "x1", SECRET, "ghp_", "Bearer ", "abcdefghijklmnop0", "postgres://u:pw123@h", "-----BEGIN X-----", "\0", "12",
+     "the quick brown fox", '"', "\\", "é"]
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(_FRAGMENTS, max_size=12).map("".join), min_size=2, max_size=6))
+def test_what_was_seen_before_never_changes_what_is_found(texts: list[str]) -> None:
+    """C90: each text comes out as from a redactor that has seen nothing, whichever of its lines were met before."""
+    seasoned = Redactor()
+    for text in [*texts, "\n".join(texts), "\n".join(reversed(texts))]:
+        assert seasoned.text(text) == Redactor().text(text)
+
+
+def test_a_new_line_among_remembered_ones_is_examined() -> None:
+    """A template whose other lines were clean a hundred times does not hide the one that was filled in."""
+    encoder = Encoder(redactor=Redactor())
+    template = "You are a helpful agent.\nQuestion: {}\nAnswer in JSON: yes or no.\n"
+    for number in range(3):
+        assert encoder.snapshot(template.format(number)) == orjson.dumps(template.format(number))
+        assert SECRET.encode() not in encoder.snapshot(template.format(SECRET))
+        split = encoder.snapshot(template.format('"password":\n"correct horse"'))
+        assert b"correct horse" not in split
+        key = f"-----BEGIN KEY-----\nAnswer in JSON: yes or no.\n{number}\n-----END KEY-----"
+        assert b"Answer in JSON" not in encoder.snapshot(key)
+
+
+def test_lines_remembered_are_bounded() -> None:
+    """Lines that never repeat do not fill memory either."""
+    redactor = Redactor()
+    most = 0
+    for number in range(3000):
+        redactor.text("\n".join(f"{number}.{line} the quick brown fox jumps over the dog" for line in range(20)))
+        most = max(most, sum(map(len, redactor._clean_lines)))
+    assert 100_000 < most <= 1 << 20

@@ -10,7 +10,9 @@ and asks about what is left, a twentieth of the size, where one question costs 4
 about 1 us for each literal and 12 us for one alternation. Colons and equal signs are common in real prompts, so the
 names before them are collected by one expression (over the text backwards, where each begins at its sign) and looked up
 among those known to be harmless. Texts found clean are remembered, by value and within `_MAX_CLEAN_CHARS`, because a
-conversation is sent again with every call. The close look runs each rule over a copy of the text that has one byte per
+conversation is sent again with every call; so are their lines, because a prompt is a template, a document or a growing
+transcript in which only some lines are new. Nothing that the cheap look asks about goes beyond a line, so it asks about
+new lines only, in any order. The close look runs each rule over a copy of the text that has one byte per
 character, collects spans, and rebuilds the text once.
 
 What is caught: `names` lists the keys; `_SHAPES`, `_url_spans`, `_pem_spans`, `_scheme_spans` the shapes;
@@ -26,6 +28,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from itertools import islice
 
 from .assignments import CLASSES, WORD, Assignments, Span
 from .names import label_of
@@ -44,6 +47,12 @@ _TOKEN_SIGNS = b"0123456789_~+/"
 _SUSPECT_RUN = b"a" * 15  # one less than `_RUN`: short Slack tokens are found wherever there is a longer run
 _MANY = 64  # from so many long words on, the close look is cheaper
 _EQUALS_AS_COLON = bytes(58 if byte == 61 else byte for byte in range(256))
+# From so many signs on, the words themselves are asked for, whether a sign follows or not (6 ns a character): every
+# name that `label_of` knows holds one of them, once digits, "_" and "-" are out. A text of 64 KB seldom has so many.
+_MANY_SIGNS = 4096
+_STEMS = re.compile(rb"pass|pw|secret|token|key|auth|cookie|cred|jwt|bearer|otp")
+_BETWEEN = b"0123456789_-"
+_LOWER = bytes(range(256)).lower()
 _NAMES_BACKWARDS = re.compile(rb":[ \t\\\"']*([A-Za-z0-9_-]+)")
 
 # Unmistakable prefixes need no boundary before them: a secret glued to other text is still one. Every alternative
@@ -61,10 +70,13 @@ _PLAIN_SHAPES = (
 )
 _OTHERS = re.compile(_PLAIN_SHAPES)
 _SHAPES = re.compile(_PLAIN_SHAPES + rb"|sk-[A-Za-z0-9_-]{13,}")
+_OTHERS_SIGNS = re.compile(rb"[A-Z_]|xox|xapp|glpat")  # each of the other shapes has one of these
 _KINDS = {b"A": "aws key", b"gh": "github token", b"gi": "github token", b"gl": "gitlab token", b"x": "slack token",
           b"AI": "google key", b"sk": "api key", b"rk": "api key", b"eyJ": "jwt"}  # fmt: skip
 _SEGMENT = re.compile(rb"[A-Za-z0-9]{16,}")
 _NOT_LOWER = re.compile(rb"[A-Z0-9]")
+_LOWER_AND_SIGNS = b"abcdefghijklmnopqrstuvwxyz_-"
+_LETTERS = bytes(97 if byte in _LOWER_AND_SIGNS[:26] else 32 for byte in range(256))
 _NOT_HEX = re.compile(rb"[G-Zg-z]")
 
 # Every quantified part excludes what ends it, so that each attempt stops where the next may begin.
@@ -86,11 +98,22 @@ class Redactor:
     ``failures`` counts texts that were withheld because the hook failed on them.
     """
 
-    __slots__ = ("_clean_chars", "_harmless", "_labels", "clean", "failures", "hook", "plain_keys")
+    __slots__ = (
+        "_clean_chars",
+        "_clean_lines",
+        "_harmless",
+        "_labels",
+        "_line_chars",
+        "clean",
+        "failures",
+        "hook",
+        "plain_keys",
+    )
 
     _MAX_VERDICTS = 4096  # names repeat; a program that invents keys may not fill memory with them
-    _MAX_CLEAN_CHARS = 1 << 20
+    _MAX_CLEAN_CHARS = 1 << 20  # of whole texts, and as many of lines
     _MAX_REMEMBERED = 1 << 14  # characters of one value's texts
+    _MAX_REMEMBERED_LINES = 1 << 16  # characters of one value's new lines
 
     def __init__(self, hook: Hook | None = None) -> None:
         self.hook = hook
@@ -100,6 +123,8 @@ class Redactor:
         self.clean: set[str] = set()
         """Texts known to hold no secret and no NUL: all that the fast path asks about a text that it has seen."""
         self._clean_chars = 0
+        self._clean_lines: set[str] = set()
+        self._line_chars = 0
         self._labels: dict[str, str | None] = {}
         self._harmless: set[bytes] = set()
 
@@ -125,10 +150,27 @@ class Redactor:
         Never says no to what `text` would change, but for two: credentials behind ``Bearer`` and a ``glpat-`` token, in
         texts of more than 512 characters in all that have no digit, nor a colon, nor any of ``_~+/=``.
         """
-        if len(joined) >= 6 and self._may_hold_secret(joined.encode("ascii", "replace")):
-            return True
+        if len(joined) >= 6:
+            lines = joined.split("\n")
+            if len(lines) > 1:
+                new = set(lines) - self._clean_lines
+                unseen = "\n".join(new)
+                if self._may_hold_secret(unseen.encode("ascii", "replace")):
+                    return True
+                self._remember_lines(new, unseen)
+            elif self._may_hold_secret(joined.encode("ascii", "replace")):
+                return True
         self._remember(texts, joined)
         return False
+
+    def _remember_lines(self, lines: set[str], joined: str) -> None:
+        if len(joined) > self._MAX_REMEMBERED_LINES or (len(joined) > 512 and ":" not in joined and "=" not in joined):
+            return  # in such prose not every question is asked (see `suspects`)
+        self._line_chars += len(joined) + 64 * len(lines)
+        if self._line_chars > self._MAX_CLEAN_CHARS:
+            self._clean_lines.clear()
+            self._line_chars = 0
+        self._clean_lines |= lines
 
     def _remember(self, texts: list[str], joined: str) -> None:
         if len(joined) > self._MAX_REMEMBERED or "\0" in joined:
@@ -142,7 +184,10 @@ class Redactor:
     def _may_hold_secret(self, raw: bytes) -> bool:
         rest = raw.translate(None, _ORDINARY)
         signs = b":" in rest or b"=" in rest
-        if signs and not self._harmless.issuperset(names := _names(raw)) and self._tells(names):
+        if signs and len(rest) > _MANY_SIGNS and rest.count(b":") + rest.count(b"=") > _MANY_SIGNS:
+            if _STEMS.search(raw.translate(_LOWER, _BETWEEN)) is not None:
+                return True
+        elif signs and not self._harmless.issuperset(names := _names(raw)) and self._tells(names):
             return True
         if b"@" in rest and b":" in rest and _URL_PASSWORD.search(raw):
             return True
@@ -155,9 +200,9 @@ class Redactor:
     def _tells(self, names: list[bytes]) -> bool:
         """Whether one of these names, backwards, promises a secret; the others become harmless."""
         for name in names:
-            if name not in self._harmless:
+            if name not in self._harmless and not name.isdigit():  # hours, ports, line numbers: no end of them
                 # `Assignments` sees 96 characters at most before the sign, and so perhaps the end of a name only.
-                if len(name) > 64 or self.key_label(name[::-1].decode("ascii")) is not None:
+                if len(name) > 64 or label_of(name[::-1].decode("ascii")) is not None:
                     return True
                 if len(self._harmless) >= self._MAX_VERDICTS:
                     self._harmless.clear()
@@ -168,6 +213,8 @@ class Redactor:
         """The text with every secret that the rules find replaced; the same object when there is none."""
         if len(text) < 6 or (len(text) <= self._MAX_REMEMBERED and text in self.clean):
             return text
+        if not self.suspects([text], text):
+            return text  # half the price, and where signs are many a fifth
         raw = text.encode("ascii", "replace")  # one byte per character, so positions are the text's own
         rest = raw.translate(None, _ORDINARY)
         spans: list[Span] = []
@@ -178,7 +225,7 @@ class Redactor:
         if _may_hold_shape(raw, rest):
             first_run = raw.translate(CLASSES).find(_RUN)
             if first_run >= 0:
-                spans += _shape_spans(raw, first_run)
+                spans += islice(_shape_spans(raw, first_run), len(raw) // 64 + 65)  # with one more, it is too dense
         signs = rest.count(b":") + rest.count(b"=")
         if (len(raw) <= 512 or signs or _has_token_signs(rest)) and _may_hold_scheme(raw, rest):
             spans += _scheme_spans(raw)
@@ -303,6 +350,8 @@ def _shape_spans(raw: bytes, first_run: int) -> Iterator[Span]:
         if not match.group().startswith(b"sk-") or _is_api_key(raw, match):
             yield match.start(), match.end(), _shape_label(match.group())
         else:
+            if _OTHERS_SIGNS.search(match.group()) is None:
+                continue
             for inner in _OTHERS.finditer(raw, match.start(), match.end()):
                 yield inner.start(), inner.end(), _shape_label(inner.group())
 
@@ -316,10 +365,10 @@ def _is_api_key(raw: bytes, match: re.Match[bytes]) -> bool:
     start = match.start()
     glued = start > 0 and raw[start - 1] in WORD
     tail = raw[start + 3 : match.end()]
-    segments = _SEGMENT.findall(tail)
+    lower = not tail.translate(None, _LOWER_AND_SIGNS)
     if glued:
-        return any(_NOT_LOWER.search(part) and _NOT_HEX.search(part) for part in segments)
-    return bool(segments) or _NOT_LOWER.search(tail) is not None
+        return not lower and any(_NOT_LOWER.search(part) and _NOT_HEX.search(part) for part in _SEGMENT.findall(tail))
+    return not lower or _RUN in tail.translate(_LETTERS)
 
 
 def _url_spans(raw: bytes) -> Iterator[Span]:
