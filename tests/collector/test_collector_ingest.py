@@ -159,8 +159,11 @@ def test_only_json_is_taken(standing_client: httpx.Client, content_type: str) ->
         ({"host": "127.0.0.1:1"}, 200), ({"host": "LOCALHOST"}, 200), ({"host": "[::1]:8321"}, 200),
         ({"x-forwarded-host": "evil.example"}, 200),
         ({"origin": "https://evil.example"}, 403), ({"origin": "null"}, 403), ({"origin": "http://[bad"}, 403),
-        ({"origin": "file://localhost"}, 403), ({"origin": "http://127.0.0.1:5173"}, 200),
+        ({"origin": "file://localhost"}, 403), ({"origin": "http://127.0.0.1:5173"}, 403),
+        ({"origin": "http://localhost:8321", "host": "localhost:8321"}, 200),
+        ({"origin": "http://localhost:8321", "host": "127.0.0.1:8321"}, 403),
         ({"sec-fetch-site": "cross-site"}, 403), ({"sec-fetch-site": "same-origin"}, 200),
+        ({"sec-fetch-site": "same-site"}, 403), ({"sec-fetch-site": "none"}, 200),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/v1/runs", "/v1/health", "/nowhere"])

@@ -45,10 +45,18 @@ def test_results_match_events_by_position() -> None:
 
 
 def test_fewer_results_match_by_id() -> None:
-    """A server that answers only for some is read by run id; silence means stored."""
-    verdicts = lunary.read_reply(call(3), answer(200, [{"id": "r1", "success": False, "error": {"message": "no"}}]))
-    assert [verdict.kind for verdict in verdicts] == ["delivered", "rejected", "delivered"]
-    assert verdicts[1].reason == "no"
+    """A server that answers only for some is read by run id; the others are asked about again (C63)."""
+    said = [{"id": "r0", "success": True}, {"id": "r1", "success": False, "error": {"message": "no"}}]
+    verdicts = lunary.read_reply(call(3), answer(200, said))
+    assert [verdict.kind for verdict in verdicts] == ["delivered", "rejected", "retry"]
+    assert [verdict.reason for verdict in verdicts] == ["", "no", "unanswered"]
+
+
+def test_of_two_results_for_one_run_the_failure_counts() -> None:
+    """Start and end of a run share its id: with results missing it is not known whose the failure is."""
+    for said in ([True, False], [False, True]):
+        results = [{"id": "r0", "success": good} for good in said]
+        assert lunary.read_reply(call(3), answer(200, results))[0].kind == "rejected"
 
 
 def test_an_end_and_its_error_share_one_verdict() -> None:

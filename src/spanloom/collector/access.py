@@ -58,8 +58,9 @@ def followed(method: str, headers: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names that this server goes by: ``Host`` must be one of ``hosts`` (421), ``Origin`` when there is one too,
-    and no browser may call the request cross-site (403)."""
+    """The names that this server goes by: ``Host`` must be one of ``hosts`` (421), ``Origin`` when there is one the
+    very ``Host`` that was asked (403: a page of another port is another program's), and no browser may call the
+    request cross-site."""
 
     hosts: frozenset[str] = LOOPBACK_HOSTS
 
@@ -71,9 +72,9 @@ class Names:
         origin = headers.get("origin")
         if origin is not None:
             parts = _split(origin)
-            if parts is None or parts[0] not in ("http", "https") or _name_of(parts[1]) not in self.hosts:
+            if parts is None or parts[0] not in ("http", "https") or parts[1].lower() != host.strip().lower():
                 raise Refused(403, f"Origin {origin[:100]!r} may not use this collector", close=True)
-        if not linked and headers.get("sec-fetch-site", "none") not in ("none", "same-origin", "same-site"):
+        if not linked and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise Refused(403, "pages of other sites may not use this collector", close=True)
 
 

@@ -76,12 +76,14 @@ def _is_page(response: Response) -> bool:
 
 
 def _of_outcomes(call: Call, outcomes: list[_Outcome]) -> list[Verdict]:
-    """Results match events by position; when there are not as many, by run id, and silence means stored."""
+    """Results match events by position; when there are not as many, by run id. No results at all mean that all is
+    stored, as other servers that speak Lunary have it; silence about some runs among others means nothing."""
     if len(outcomes) == len(call.indexes):
         verdicts = [_verdict(outcome) for outcome in outcomes]
     else:
-        failed = {str(found.id): _verdict(found) for found in outcomes if not found.success}
-        verdicts = [failed.get(run_id, DELIVERED) for run_id in _sent_ids(call)]
+        unanswered = Verdict("retry", "unanswered") if outcomes else DELIVERED
+        said = {str(found.id): _verdict(found) for found in sorted(outcomes, key=lambda found: not found.success)}
+        verdicts = [said.get(run_id, unanswered) for run_id in _sent_ids(call)]
     worst: dict[int, Verdict] = {}
     for index, verdict in zip(call.indexes, verdicts, strict=True):
         known = worst.get(index)

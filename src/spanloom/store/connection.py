@@ -177,7 +177,7 @@ def reason_of(error: sqlite3.Error) -> str:
 _CURES = {
     "busy": "another program holds it; try again, or end that program",
     "disk_full": "make room on that disk",
-    "corrupt": "move it away; or start `spanloom serve`, which sets it aside and begins a new one",
+    "corrupt": "it is corrupt: move it away, or have `spanloom serve` (without --refuse-corrupt) set it aside",
     "timeout": "narrow the query",
     "io": "see that the path can be read and written",
     "closed": "open it again",

@@ -395,8 +395,8 @@ class Store:
         with self._lock:
             self._closed = True
             self._work.set()
+            self._summing.close()  # first: who closes last carries the log into the file, and a reader cannot
             self._close_connection()
-        self._summing.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=5.0)
 
