@@ -25,6 +25,7 @@ def test_an_empty_environment_gives_the_defaults(tmp_path: Path) -> None:
         ("SPANLOOM_CAPTURE_CONTENT", "off", "capture_content", False),
         ("SPANLOOM_STRICT", "TRUE", "strict", True),
         ("SPANLOOM_PROPAGATE_THREADS", "yes", "propagate_threads", True),
+        ("SPANLOOM_PROPAGATE_PROCESSES", "yes", "propagate_processes", True),
         ("SPANLOOM_SAMPLE", "0.25", "sample", 0.25),
         ("SPANLOOM_EXIT_TIMEOUT_SECONDS", "7", "exit_timeout_seconds", 7.0),
         ("SPANLOOM_JOURNAL", "none", "journal", None),

@@ -17,14 +17,12 @@ from collections.abc import Generator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 from .errors import UsageError
-from .recording.edge import failed, wrong_argument
+from .recording.edge import direct, failed, wrong_argument
 from .recording.late import shown
+from .recording.processes import environment as environment_of_child
 from .recording.propagation import write
-from .settings import environment_with
 
 Client = TypeVar("Client")
-
-_VARIABLES = {"traceparent": "TRACEPARENT", "tracestate": "TRACESTATE", "baggage": "BAGGAGE"}
 
 
 def follow(client: Client, *, baggage: bool = False) -> Client:
@@ -47,6 +45,7 @@ def follow(client: Client, *, baggage: bool = False) -> Client:
     return client
 
 
+@direct(lambda: environment_of_child())
 def environment(base: Mapping[str, str] | None = None, *, baggage: bool = False) -> dict[str, str]:
     """A copy of this process's environment (or of ``base``) for a program that is started in the current run:
     ``TRACEPARENT`` and ``TRACESTATE`` make that program's runs children of it; ``baggage`` adds ``BAGGAGE``.
@@ -54,16 +53,7 @@ def environment(base: Mapping[str, str] | None = None, *, baggage: bool = False)
     Outside any run, what is there stays. Source of the names: OpenTelemetry's environment variable carriers
     (https://opentelemetry.io/docs/specs/otel/context/env-carriers/).
     """
-    variables = environment_with({}) if base is None else dict(base)
-    try:
-        headers = {"baggage": variables["BAGGAGE"]} if "BAGGAGE" in variables else {}
-        write(headers, baggage)
-        if "traceparent" in headers:
-            variables.pop("TRACESTATE", None)  # it goes with the parent that is replaced
-        variables.update({_VARIABLES[name]: value for name, value in headers.items()})
-    except Exception as error:
-        failed("environment_failed", error)
-    return variables
+    return environment_of_child(base, baggage)
 
 
 class _Hook:

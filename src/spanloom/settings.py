@@ -95,12 +95,14 @@ class Settings:
     capture_content: bool = True
     strict: bool = False
     propagate_threads: bool = False
+    propagate_processes: bool = False
     exit_timeout_seconds: float = 2.0
     join_otel: Literal["child", "link", False] = "child"
     service: str | None = None
     home: Path | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    baggage: str | None = None
     problems: tuple[str, ...] = ()
 
     @property
@@ -121,7 +123,8 @@ def environment_with(more: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **more}
 
 
-CONFIGURABLE = frozenset(item.name for item in fields(Settings)) - {"home", "traceparent", "tracestate", "problems"}
+_STARTED_WITH = {"home", "traceparent", "tracestate", "baggage", "problems"}
+CONFIGURABLE = frozenset(item.name for item in fields(Settings)) - _STARTED_WITH
 
 
 def from_env(environ: Mapping[str, str] | None = None) -> Settings:
@@ -136,12 +139,14 @@ def from_env(environ: Mapping[str, str] | None = None) -> Settings:
         "capture_content": reader.flag("SPANLOOM_CAPTURE_CONTENT"),
         "strict": reader.flag("SPANLOOM_STRICT"),
         "propagate_threads": reader.flag("SPANLOOM_PROPAGATE_THREADS"),
+        "propagate_processes": reader.flag("SPANLOOM_PROPAGATE_PROCESSES"),
         "exit_timeout_seconds": reader.number("SPANLOOM_EXIT_TIMEOUT_SECONDS", low=0.0, high=3600.0),
         "join_otel": reader.word("SPANLOOM_JOIN_OTEL", ("child", "link", "off")),
         "service": reader.text("SPANLOOM_SERVICE"),
         "destinations": reader.destinations(),
         "traceparent": reader.text("TRACEPARENT"),
         "tracestate": reader.text("TRACESTATE"),
+        "baggage": reader.text("BAGGAGE"),
     }
     known: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
     if str(known.get("journal", "")).lower() in ("none", "memory", "off"):
@@ -189,7 +194,7 @@ def _checked(name: str, value: Any) -> Any:
         raise SettingsError(f"configure() has no argument {name!r}: use one of {known}")
     if name == "destinations":
         return _checked_destinations(value)
-    if name in ("enabled", "capture_content", "strict", "propagate_threads"):
+    if name in ("enabled", "capture_content", "strict", "propagate_threads", "propagate_processes"):
         if isinstance(value, bool):
             return value
         raise SettingsError(f"configure({name}={value!r}): give True or False")

@@ -23,6 +23,7 @@ from ..recording import (  # noqa: F401
     conversation,
     decorators,
     feedback,
+    processes,
     propagation,
     usage,
 )
@@ -50,7 +51,11 @@ class _Process:
         """In a forked child: the same settings, but threads, exit handlers and the decision's clock begin anew."""
         self.lock = threading.RLock()
         if self.recorder is not None and recording.current() is self.recorder:
-            again = recorders.FirstUse(_first_use, propagate_threads=self.recorder.propagate_threads)
+            again = recorders.FirstUse(
+                _first_use,
+                propagate_threads=self.recorder.propagate_threads,
+                propagate_processes=self.recorder.propagate_processes,
+            )
             self.recorder = None
             recording.install(again)
 
@@ -65,7 +70,8 @@ def configure(**settings: Any) -> None:
     only); ``journal_sync``: "process" or "power"; ``redact``: a function of (path, text) that returns the text to keep,
     or None to drop it; ``sample``: share of traces to keep, 0 to 1; ``enabled``; ``capture_content``: False sends no
     content; ``strict``: raise for wrong arguments of direct calls; ``propagate_threads``: carry the current run into
-    threads and executors; ``exit_timeout_seconds``; ``join_otel``: "child", "link" or False; ``service``: a name.
+    threads and executors, ``propagate_processes``: into processes; ``exit_timeout_seconds``; ``join_otel``: "child",
+    "link" or False; ``service``: a name.
 
     May be called again, also after runs were recorded: those are delivered to the new destinations too as far as the
     journal still has them. A wrong setting is one warning and changes nothing; with ``strict=True`` it raises
@@ -141,7 +147,13 @@ def _apply(chosen: Settings) -> None:
     finally:
         _process.recorder = None
         if chosen.enabled:
-            recording.install(recorders.FirstUse(_first_use, propagate_threads=chosen.propagate_threads))
+            recording.install(
+                recorders.FirstUse(
+                    _first_use,
+                    propagate_threads=chosen.propagate_threads,
+                    propagate_processes=chosen.propagate_processes,
+                )
+            )
         else:
             recording.install(recorders.make(chosen, _nowhere))
 

@@ -14,6 +14,7 @@ from ..encoder import Encoder
 from ..otel.joining import Joining
 from ..recording.keys import KeyedRuns
 from ..recording.lineage import Remote, remote_parent
+from ..recording.propagation import from_baggage
 from ..recording.recorder import Recorder, Sink
 from ..redaction import Redactor
 from ..settings import Settings
@@ -42,11 +43,13 @@ def make(
         sample=settings.sample,
         strict=settings.strict,
         propagate_threads=settings.propagate_threads,
+        propagate_processes=settings.propagate_processes,
         service=settings.service,
         origin=joining.origin if joining is not None else _origin(settings),
         host_spans=joining.live if joining is not None else (),
         run_url=run_url,
         keyed_runs=keyed_runs,
+        surroundings=from_baggage(settings.baggage) if settings.baggage else None,
         usage_refusal=usage_rules(settings.destinations or ()) if settings.strict else None,
     )
 
@@ -79,10 +82,14 @@ class FirstUse(Recorder):
 
     __slots__ = ("_real",)
 
-    def __init__(self, real: Callable[[], Recorder], *, propagate_threads: bool = False) -> None:
+    def __init__(
+        self, real: Callable[[], Recorder], *, propagate_threads: bool = False, propagate_processes: bool = False
+    ) -> None:
         self._real = real
         self.enabled = True
         self.propagate_threads = propagate_threads
+        self.propagate_processes = propagate_processes
+        self.surroundings = {}  # until the environment is read
 
 
 def _of_the_real_one(name: str) -> property:
@@ -93,5 +100,5 @@ def _of_the_real_one(name: str) -> property:
 
 
 for _name in Recorder.__slots__:
-    if _name not in ("enabled", "propagate_threads"):
+    if _name not in ("enabled", "propagate_threads", "propagate_processes", "surroundings"):
         setattr(FirstUse, _name, _of_the_real_one(_name))

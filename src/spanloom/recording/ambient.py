@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -63,6 +64,10 @@ class Ambient:
         """What another `Ambient` that says the same is made of."""
         return {name: getattr(self, name) for name in self.__slots__ if name not in ("who", "props")}
 
+    def become(self, values: Mapping[str, Any]) -> None:
+        """Only for `NOTHING`: what the process was started with."""
+        Ambient.__init__(self, **values)
+
     def within(self, **inner: Any) -> Ambient:
         """This, overridden by the JSON texts in ``inner``; tags and metadata add up."""
         values = self.values()
@@ -73,6 +78,7 @@ class Ambient:
         return Ambient(**{**values, **inner})
 
 
+# What surrounds everything in this process: nothing, or what it was started with.
 NOTHING = Ambient()
 
 

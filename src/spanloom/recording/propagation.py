@@ -141,7 +141,7 @@ def _continued(headers: Any) -> Continued:
     if "traceparent" not in found and "baggage" not in found:
         return Continued()
     parent = remote_parent(found.get("traceparent", ""), found.get("tracestate", ""))
-    return Continued(parent, _from_baggage(found.get("baggage", "")))
+    return Continued(parent, from_baggage(found.get("baggage", "")))
 
 
 def _our_headers(headers: Any) -> dict[str, str]:
@@ -160,7 +160,8 @@ def _our_headers(headers: Any) -> dict[str, str]:
     return found
 
 
-def _from_baggage(baggage: str) -> dict[str, Any]:
+def from_baggage(baggage: str) -> dict[str, Any]:
+    """The values of `Ambient` in a ``baggage`` header; what is too long or not ours is left out."""
     values: dict[str, Any] = {}
     if len(baggage) > MAX_HEADER_BYTES:  # given in several headers, each of them short enough
         return values

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import Clock, Ids
 from . import threads
-from .ambient import OUTSIDE, watch_collections
+from .ambient import NOTHING, OUTSIDE, watch_collections
 from .keys import KeyedRuns
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class Recorder:
     outside any other; ``host_spans`` holds a function that says which span of the host is live, when there may be one
     (0: none); ``run_url`` gives the address at which a run can be looked at; ``usage_refusal`` says why an
     action or outcome would be refused where it is to go (asked when ``strict``). ``keyed_runs`` are the users' own
-    names for runs, shared by the recorders of a process. ``clock`` may have a ``monotonic_ns`` method of its own, for
+    names for runs, shared by the recorders of a process. ``surroundings`` are the values of `Ambient` that hold for the
+    whole process. ``clock`` may have a ``monotonic_ns`` method of its own, for
     tests.
     """
 
@@ -65,12 +66,14 @@ class Recorder:
         "keyed_runs",
         "monotonic_ns",
         "origin",
+        "propagate_processes",
         "propagate_threads",
         "run_url",
         "sample",
         "service",
         "sink",
         "strict",
+        "surroundings",
         "usage_refusal",
     )  # fmt: skip
 
@@ -86,12 +89,14 @@ class Recorder:
         sample: float = 1.0,
         strict: bool = False,
         propagate_threads: bool = False,
+        propagate_processes: bool = False,
         service: str | None = None,
         origin: Callable[[], Remote | None] | None = None,
         host_spans: Sequence[Callable[[], int]] = (),
         run_url: Callable[[str], str | None] | None = None,
         usage_refusal: Callable[[bytes], str | None] | None = None,
         keyed_runs: KeyedRuns | None = None,
+        surroundings: Mapping[str, Any] | None = None,
     ) -> None:
         self.sink = sink
         self.append = sink.append
@@ -103,12 +108,14 @@ class Recorder:
         self.sample = sample
         self.strict = strict
         self.propagate_threads = propagate_threads
+        self.propagate_processes = propagate_processes
         self.service = service
         self.origin = origin
         self.host_spans = host_spans
         self.run_url = run_url
         self.usage_refusal = usage_refusal
         self.keyed_runs = keyed_runs or KeyedRuns()
+        self.surroundings = surroundings or {}
         self.monotonic_ns: Callable[[], int] = getattr(self.clock, "monotonic_ns", time.monotonic_ns)
 
 
@@ -138,9 +145,21 @@ def install(recorder: Recorder | None) -> Recorder | None:
     seat.installed = recorder
     seat.live = live
     watch_collections()
+    if live is not None:
+        NOTHING.become(live.surroundings)
     OUTSIDE[:] = [True] if live is not None else []
     threads.follow(live is not None and live.propagate_threads)
+    for told in _told:
+        told(live)
     return before
+
+
+_told: list[Callable[[Recorder | None], object]] = []
+
+
+def on_install(told: Callable[[Recorder | None], object]) -> None:
+    """Have ``told`` called with each recorder that is installed and on, or None (it must not raise)."""
+    _told.append(told)
 
 
 def on_first_use(starter: Callable[[], object]) -> None:
