@@ -10,6 +10,7 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -26,6 +27,7 @@ from spanloom.store import Reader, Store
 
 DOCUMENT: dict[str, Any] = json.loads(document())
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+schemathesis.openapi.media_type("application/x-protobuf", st.binary())
 schema = schemathesis.openapi.from_dict(DOCUMENT)
 
 
@@ -60,7 +62,7 @@ def test_every_route_is_described(tmp_path) -> None:  # type: ignore[no-untyped-
             (route.path.replace(":path}", "}"), method)
             for route in edge._router.routes
             for method in route.methods - {"HEAD"}
-            if re.match(r"/v1/(runs|health)|/api/|/openapi", route.path)
+            if re.match(r"/v1/(runs|health|traces|logs)|/api/|/openapi", route.path)
         }
     described = {(path, method.upper()) for path, said in DOCUMENT["paths"].items() for method in said}
     assert described == served

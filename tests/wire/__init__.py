@@ -1,4 +1,5 @@
-"""Documented examples of each vendor's wire format, one file each, named ``<vendor>_<number>_<what>.json``.
+"""Documented examples of each vendor's wire format, one file each, named ``<vendor>_<number>_<what>.json``; of OTLP, a
+request of a stock exporter.
 
 A file begins with lines of ``//``: where the example stands, and each repair that made JSON of it. `load` strips them.
 """
