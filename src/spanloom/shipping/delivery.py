@@ -176,7 +176,7 @@ class Delivery:
                 item.doubtful_since = time.time()
         self.pacing.failed(time.monotonic(), retry_after=error.retry_after_seconds, pause=error.pause)
         self.ledger.last_error = str(error)
-        self.ledger.outage.failed(str(error), self.ledger.pending(), at_once=error.pause)
+        self.ledger.outage.failed(str(error), self.ledger.pending, at_once=error.pause)
         if not error.reason.startswith(("http_5", "unexpected_")) or batch[0].failures < _PATIENCE:
             return
         if len(batch) > 1:
@@ -197,7 +197,7 @@ class Delivery:
             self._not_taking(f"put the batch off: {put_off[0][1].reason}", pause=False)
         elif delivered or self._refusals < _REFUSALS_IN_A_ROW:
             self.pacing.succeeded(time.monotonic())
-            self.ledger.outage.succeeded(self.ledger.pending())
+            self.ledger.outage.succeeded(self.ledger.pending)
         self._put_off(hand, put_off, alone=len(batch) == 1)
         split = [(item, verdict) for item, verdict in zip(batch, verdicts, strict=True) if verdict.kind == "split"]
         if split:
@@ -274,7 +274,7 @@ class Delivery:
         """The endpoint answers, and takes nothing."""
         self.ledger.last_error = f"{self.destination.name} {what}"
         self.pacing.failed(time.monotonic(), pause=pause)
-        self.ledger.outage.failed(self.ledger.last_error, self.ledger.pending(), at_once=pause)
+        self.ledger.outage.failed(self.ledger.last_error, self.ledger.pending, at_once=pause)
 
     def _others_pass(self, item: Item) -> bool:
         return self.passes > item.passes_before

@@ -13,7 +13,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -232,22 +232,23 @@ class Outage:
         self.began_at: float | None = None
         self.failures = 0
 
-    def failed(self, message: str, pending: int, *, at_once: bool) -> None:
+    def failed(self, message: str, pending: Callable[[], int], *, at_once: bool) -> None:
         """A request failed. The second failure in a row is an outage; ``at_once``: this one already is."""
         self.failures += 1
         if self.began_at is None and (at_once or self.failures >= 2):
             self.began_at = time.monotonic()
             _log().warning(
                 "spanloom: %s is not taking records: %s. %d are kept and will be sent again.",
-                self._name, message, pending,
+                self._name, message, pending(),
             )  # fmt: skip
 
-    def succeeded(self, pending: int) -> None:
-        """A request was answered."""
+    def succeeded(self, pending: Callable[[], int]) -> None:
+        """A request was answered. ``pending`` is asked only when there is something to say: it reads all that has not
+        been taken yet, and with every batch that would be as much work again as sending it."""
         if self.began_at is not None:
             _log().warning(
                 "spanloom: %s is taking records again, after %.1f s and %d failed requests; %d records to go.",
-                self._name, time.monotonic() - self.began_at, self.failures, pending,
+                self._name, time.monotonic() - self.began_at, self.failures, pending(),
             )  # fmt: skip
         self.clear()
 

@@ -82,7 +82,8 @@ class OpenRuns:
             seen = _seen.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
-        self.last_timestamp = max(self.last_timestamp, seen.timestamp)
+        if seen.timestamp > self.last_timestamp:
+            self.last_timestamp = seen.timestamp
         if seen.event == "end":
             self._open.pop(seen.run_id, None)
         elif seen.event == "start":
