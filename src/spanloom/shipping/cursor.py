@@ -374,8 +374,9 @@ class Cursor:
         return bool(frames)
 
     def _count_ahead(self, *, first_only: bool = False) -> bool:
-        """Count what has not been taken yet, or only until there is something. False, with nothing done, for a signal handler or a finaliser that came
-        in the middle of a walk of its own thread: what it counted would be counted again."""
+        """Count what has not been taken yet, or only until there is something. False, with nothing done, for a signal
+        handler or a finaliser that came in the middle of a walk of its own thread: what it counted would be counted
+        again."""
         if self._walking:
             return False
         try:
