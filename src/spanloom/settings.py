@@ -182,11 +182,6 @@ def data_home(environ: Mapping[str, str]) -> Path | None:
         return None
 
 
-def child_environment(**extra: str) -> dict[str, str]:
-    """A copy of the environment for a process that we start, with ``extra`` set."""
-    return {**os.environ, **extra}
-
-
 def _checked(name: str, value: Any) -> Any:
     """The value as the settings keep it; raises SettingsError naming the argument, the value and the cure."""
     if name not in CONFIGURABLE:
