@@ -29,12 +29,6 @@ TOOLS = [
 
 
 @pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as running:
-        yield running
-
-
-@pytest.fixture
 def client(server: ModelServer) -> Iterator[OpenAI]:
     with OpenAI(base_url=server.base_url, api_key="x", max_retries=0) as made:
         yield made

@@ -27,12 +27,6 @@ CALL: Any = {"model": "claude-scripted", "max_tokens": 100, "tools": TOOLS}
 
 
 @pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as running:
-        yield running
-
-
-@pytest.fixture
 def client(server: ModelServer) -> Iterator[Anthropic]:
     with Anthropic(base_url=server.origin, api_key="x", max_retries=0, timeout=10) as made:
         yield made

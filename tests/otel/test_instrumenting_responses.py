@@ -24,12 +24,6 @@ KINDS = ["sync", "sync stream", "async", "async stream"]
 
 
 @pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as running:
-        yield running
-
-
-@pytest.fixture
 def runs() -> Iterator[testing.CapturedRuns]:
     with testing.capture() as captured:
         assert spanloom.instrument("openai") == ("openai",)

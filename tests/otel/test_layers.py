@@ -30,12 +30,6 @@ QUESTION = "What's the weather in Boston?"
 
 
 @pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as running:
-        yield running
-
-
-@pytest.fixture
 def runs() -> Iterator[testing.CapturedRuns]:
     with testing.capture() as captured:
         yield captured

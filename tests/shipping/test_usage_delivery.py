@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ship_cases import Rig, wait_until
-from usage_cases import BUILD, DIALECTS, QUICKLY, SECRET, event, event_key
+from ship_cases import wait_until
+from usage_cases import BUILD, DIALECTS, SECRET, event, event_key
 
 from spanloom.dialects import atlas, lumen, usage, valmi, vluna
-from spanloom.shipping.shipper import Shipper
 from spanloom.shipping.usage_destinations import Lumen, Valmi
 from spanloom.wire import Response
 from support import toxic as toxics
 from support.toxic import Toxic
 from support.usage_server import UsageServer
-
-
-@pytest.fixture
-def ship(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., tuple[Rig, Shipper]]]:
-    shippers: list[Shipper] = []
-
-    def make(destination: Any) -> tuple[Rig, Shipper]:
-        rig = Rig(destination, tmp_path_factory.mktemp("journal"), rules=QUICKLY)
-        shippers.append(rig.shipper())
-        return rig, shippers[-1]
-
-    yield make
-    for shipper in shippers:
-        shipper.close(0.5)
 
 
 def serving(name: str) -> UsageServer:

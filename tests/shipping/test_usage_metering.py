@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ship_cases import Rig
-from usage_cases import BUILD, DIALECTS, QUICKLY, SECRET, end, event
+from usage_cases import BUILD, DIALECTS, SECRET, end, event
 
-from spanloom.shipping.shipper import Shipper
 from support.children import Child
 from support.usage_server import UsageServer
 
 COUNTS = ("input_tokens", "output_tokens")
-
-
-@pytest.fixture
-def ship(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., tuple[Rig, Shipper]]]:
-    shippers: list[Shipper] = []
-
-    def make(destination: Any) -> tuple[Rig, Shipper]:
-        rig = Rig(destination, tmp_path_factory.mktemp("journal"), rules=QUICKLY)
-        shippers.append(rig.shipper())
-        return rig, shippers[-1]
-
-    yield make
-    for shipper in shippers:
-        shipper.close(0.5)
 
 
 def properties(record: Any) -> Any:

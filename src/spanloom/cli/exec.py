@@ -8,7 +8,6 @@ and the end of what it wrote. Its output, input and exit status are as without (
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..outgoing import environment
+from ..shipping.places import write_all
 from .problem import WRONG_ARGUMENTS, Problem
 
 _TAIL_BYTES = 8192
@@ -96,15 +96,9 @@ def _copy(source: IO[bytes], target: int, tail: _Tail) -> None:
     while chunk := source.read(65536):
         tail.add(chunk)
         try:
-            _write_all(target, chunk)
+            write_all(target, chunk)
         except OSError:
             pass  # whoever read us has gone; the program is told when it is
-
-
-def _write_all(target: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(target, view) :]
 
 
 class _Tail:
