@@ -276,3 +276,36 @@ os.kill(os.getpid(), 9)
     wanted = {f"run-{n}.e" for n in range(int(made))} | {f"run-{10**7 + n}.e" for n in range(1, 41)}
     assert wanted <= set(found) and set(found) - wanted == set()
     assert {one for one, times in found.items() if times > 1} <= {f"run-{n}.e" for n in range(int(made))}
+
+
+def test_a_fork_while_the_kernel_is_asked_moves_nothing_under_the_parent(tmp_path: Path) -> None:
+    """A signal handler may fork while a file of the kernel is read, and the child reads on: the parent still gets all
+    of it (with a shared position it took its own disk for one that cannot be mapped) (C25)."""
+    body = """
+from spanloom.shipping import places
+wanted = (places.file_system(home), places.this_process().text())
+assert wanted[0], "this test needs a file system with a name"
+parent, forks = os.getpid(), 0
+def every_step(frame, event, _):
+    global forks
+    if event == "line" and os.getpid() == parent:
+        forks += 1
+        pid = os.fork()
+        if pid:
+            os.waitpid(pid, 0)
+    return every_step
+def entered(frame, event, _):
+    return every_step if frame.f_code.co_filename == places.__file__ else None
+def asked():
+    sys.settrace(entered)
+    try:
+        return places.file_system(home), places.this_process().text()
+    finally:
+        sys.settrace(None)
+        if os.getpid() != parent:
+            os._exit(0)
+assert asked() == wanted
+assert forks > 30, forks
+say("fine")
+"""
+    assert run(body, tmp_path) == ["fine"]

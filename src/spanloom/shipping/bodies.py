@@ -198,13 +198,12 @@ class HeapBody:
             if fresh:
                 self.file_lost()
                 self.path, self.spilled_bytes = path, HEADER_BYTES
-                places.write_all(descriptor, segment.header(self.first, created_us))
-            os.lseek(descriptor, self.spilled_bytes, os.SEEK_SET)
+                places.write_at(descriptor, segment.header(self.first, created_us), 0)
             while self.unsaved:
                 batch = self._payloads[self.spilled : self.spilled + 256]
                 number = self.first + self.spilled
                 data = b"".join(segment.frame(number + i, payload) for i, payload in enumerate(batch))
-                places.write_all(descriptor, data)
+                places.write_at(descriptor, data, self.spilled_bytes)
                 self.spilled_bytes += len(data)
                 self.spilled += len(batch)
             if durable:

@@ -83,13 +83,22 @@ def read_file(path: str, limit_bytes: int = 1 << 24) -> bytes:
     """The whole of a small file, at most ``limit_bytes``."""
     descriptor = open_to_read(path)
     try:
-        chunks = []
-        while limit_bytes > 0 and (chunk := os.read(descriptor, min(limit_bytes, 1 << 20))):
+        chunks, taken = [], 0
+        while chunk := _read_at(descriptor, min(limit_bytes - taken, 1 << 20), taken):
             chunks.append(chunk)
-            limit_bytes -= len(chunk)
+            taken += len(chunk)
         return b"".join(chunks)
     finally:
         os.close(descriptor)
+
+
+def _read_at(descriptor: int, size_bytes: int, offset: int) -> bytes:
+    """Read without moving the descriptor's position: a child that a signal handler forks in the middle shares it, and
+    would read its parent's part."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size_bytes, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)  # Windows, where nothing forks
+    return os.read(descriptor, size_bytes)
 
 
 def filled_bytes(path: str) -> int:
@@ -99,8 +108,7 @@ def filled_bytes(path: str) -> int:
         end = os.fstat(descriptor).st_size
         while end > 0:
             start = max(0, end - len(_ZEROS))
-            os.lseek(descriptor, start, os.SEEK_SET)
-            chunk = os.read(descriptor, end - start)
+            chunk = _read_at(descriptor, end - start, start)
             if not _ZEROS.startswith(chunk):
                 return start + len(chunk.rstrip(b"\0"))
             end = start
@@ -114,6 +122,19 @@ def write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def write_at(descriptor: int, data: bytes, offset: int) -> None:
+    """Write every byte at ``offset``, or raise OSError. Should a signal handler fork in the middle, the child writes
+    the same bytes to the same place once more."""
+    if not hasattr(os, "pwrite"):
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        write_all(descriptor, data)
+        return
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def replace_file(path: str, data: bytes, *, durable: bool = False) -> None:
@@ -231,15 +252,14 @@ def file_system(path: str) -> str:
     if sys.platform == "darwin":
         return "apfs"
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
-            best, kind = -1, ""
-            for line in lines:
-                left, _, right = line.partition(" - ")
-                point = left.split(" ")[4].replace("\\040", " ")
-                inside = path == point or path.startswith(point.rstrip("/") + "/")
-                if inside and len(point) >= best:
-                    best, kind = len(point), right.split(" ", 1)[0]
-            return kind
+        best, kind = -1, ""
+        for line in read_file("/proc/self/mountinfo").decode("utf-8", "replace").rstrip("\n").split("\n"):
+            left, _, right = line.partition(" - ")
+            point = left.split(" ")[4].replace("\\040", " ")
+            inside = path == point or path.startswith(point.rstrip("/") + "/")
+            if inside and len(point) >= best:
+                best, kind = len(point), right.split(" ", 1)[0]
+        return kind
     except (OSError, IndexError):
         return ""
 
@@ -285,8 +305,7 @@ def read_owner(text: bytes) -> Owner | None:
 def _born(pid: int) -> str:
     """The kernel's start time of a process in ticks since boot; "" when unknown."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[19].decode()
+        return read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()[19].decode()
     except (OSError, IndexError):
         return ""
 
@@ -296,8 +315,7 @@ def _where() -> str:
     try:
         # As bytes: a text file of another encoding than UTF-8 imports its codec, and a fork in the middle of an import
         # leaves the child waiting for it.
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            return file.read().strip().decode() + "/" + os.readlink("/proc/self/ns/pid")
+        return read_file("/proc/sys/kernel/random/boot_id").strip().decode() + "/" + os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
 
