@@ -120,7 +120,8 @@ class RunPoint(RunRecord, tag_field="event", tag="point", frozen=True, kw_only=T
 class RunEnd(Reported, tag_field="event", tag="end", frozen=True, kw_only=True):
     """A run closed. ``started_at`` repeats the start's timestamp. ``first_item_at`` is when a stream's first item came.
 
-    ``params``, ``metadata``, ``tags`` and ``extra`` hold only what was set after the start.
+    ``params``, ``metadata``, ``tags`` and ``extra`` hold only what was set after the start. ``late`` names what was
+    said after the run had ended: such a record is that end once more, with this added, and ends nothing by itself.
     """
 
     status: Status = "ok"
@@ -133,6 +134,7 @@ class RunEnd(Reported, tag_field="event", tag="end", frozen=True, kw_only=True):
     extra: Content = UNSET
     tags: list[str] | None = None
     items: int | None = None
+    late: list[str] | None = None
 
 
 class Chat(RunRecord, tag_field="event", tag="chat", frozen=True, kw_only=True):

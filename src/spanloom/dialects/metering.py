@@ -33,6 +33,9 @@ ACTION_NAMES = {
 """How the action of each type is called: the words that Valmi's page on metering events uses, where it has one."""
 
 
+_METERED = frozenset({"tokensUsage", "model", "cost", "responseId"})
+
+
 class _Head(msgspec.Struct, rename="camel"):
     """What decides whether an end record is metered; everything else is passed over unread."""
 
@@ -40,29 +43,34 @@ class _Head(msgspec.Struct, rename="camel"):
     type: str | None = None
     status: str = "ok"
     tokens_usage: TokenUsage | None = None
+    late: list[str] | None = None
 
 
 _head = msgspec.json.Decoder(_Head)
 
 
 def is_metered(payload: bytes, types: Collection[str]) -> bool:
-    """Whether a record, as it stands in the journal, is the end of a run that `action_of` gives an action for."""
+    """Whether a record, as it stands in the journal, is the end of a run that `action_of` gives an action for, or says
+    afterwards what that action would have said."""
     if not types or not payload.startswith(b'{"event":"end"'):
         return False
     try:
         head = _head.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
+    if head.late is not None and _METERED.isdisjoint(head.late):
+        return False
     return head.type in types and (head.status != "killed" or head.tokens_usage is not None)
 
 
 def action_of(end: RunEnd, types: Collection[str]) -> Action | None:
-    """The action of a finished run, None when its type is not among ``types`` (of `records.RUN_TYPES`).
+    """The action of a finished run; None when its type is not among ``types`` (of `records.RUN_TYPES`), and for what
+    was said after its end, because its action has been made.
 
     ``properties``: model, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, total_tokens (counts),
     duration_ms (milliseconds), status, cost_usd (US dollars), run_id; those that are known.
     """
-    if end.type not in types or end.type not in RUN_TYPES:
+    if end.type not in types or end.type not in RUN_TYPES or end.late is not None:
         return None
     if end.status == "killed" and end.tokens_usage is None:
         return None

@@ -39,16 +39,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=process.forked)
 
 
-def close(run: Run, status: str, output: bytes | None = None, members: str = "") -> bool:
-    """Write the end record; False when the run has been ended before. ``members`` are more of the record's."""
+def close(run: Run, status: str, output: bytes | None = None, members: str = "") -> str:
+    """Write the end record; returns its time, "" when the run has been ended before, or in another process.
+    ``members`` are more of the record's."""
     try:
         token = run._live
         del run._live
     except AttributeError:
-        return False
+        return ""
     run._status = status
     if token is not process.token:
-        return True
+        return ""
     recorder = run._recorder
     trace = run._trace
     at = iso(recorder.monotonic_ns() + trace.offset_ns)
@@ -63,10 +64,10 @@ def close(run: Run, status: str, output: bytes | None = None, members: str = "")
     recorder.append(
         end_record(run.id, at, run._common, f',"status":"{status}","startedAt":"{run._started}"{members}', output)
     )
-    return True
+    return at
 
 
-def close_failed(run: Run, error: BaseException, ignore: tuple[type[BaseException], ...] = (), more: str = "") -> bool:
+def close_failed(run: Run, error: BaseException, ignore: tuple[type[BaseException], ...] = (), more: str = "") -> str:
     """End the run for an exception, which goes on to the host. Kinds in ``ignore`` are no errors."""
     if ignore and isinstance(error, ignore):
         return close(run, "ok", None, f'{more},"metadata":{{"{IGNORED_KEY}":{json_text(failure.type_name(error))}}}')

@@ -93,6 +93,23 @@ class Late:
         self.reported.update(reported)
         return "".join(f',"{name}":{value}' for name, value in reported.items()), problems
 
+    def add(self, more: Late) -> list[str]:
+        """Take what ``more`` has and this has not; returns the names of the members of a record that grew by it."""
+        added = [name for name in more.reported if name not in self.reported]
+        self.reported = {**more.reported, **self.reported}
+        if self.output is None and more.output is not None:
+            self.output = more.output
+            added.append("output")
+        for name in ("params", "metadata", "extra"):
+            known, new = getattr(self, name), getattr(more, name)
+            if new.keys() - known.keys():
+                setattr(self, name, {**new, **known})
+                added.append(name)
+        if set(more.tags) - set(self.tags):
+            self.tags = tuple(dict.fromkeys((*self.tags, *more.tags)))
+            added.append("tags")
+        return added
+
     def _merge(self, recorder: Recorder, name: str, value: Any, content: bool) -> None:
         if value is None:
             return

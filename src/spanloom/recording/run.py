@@ -46,7 +46,7 @@ class Run:
     parent_id: str | None
     _opener: object
     _previous: Parent
-    _closed_by_block: bool
+    _closed_by_block: str
     _counter: int
 
     def __init__(
@@ -198,7 +198,8 @@ class Run:
         extra: Mapping[str, Any] | None = None,
         response_id: str | None = None,
     ) -> None:
-        """End the run well; takes what `set` takes. A run ends once: a second end is counted, not recorded."""
+        """End the run well; takes what `set` takes. A run ends once: a second end is counted, not recorded. Only after
+        ``with run:`` does the first one add to the run what it has not got."""
         given: dict[str, Any] = {
             "usage": usage, "model": model, "params": params, "metadata": metadata, "tags": tags, "cost": cost,
             "extra": extra, "response_id": response_id,
@@ -271,9 +272,8 @@ class Run:
 
     def _end_by_hand(self, given: Mapping[str, Any], error: BaseException | str | None) -> None:
         if not hasattr(self, "_live"):
-            if getattr(self, "_closed_by_block", False) and any(value is not None for value in given.values()):
-                self._closed_by_block = False
-                self._add_to_end(given)
+            at, self._closed_by_block = getattr(self, "_closed_by_block", ""), ""
+            if at and self._add_to_end(at, given):
                 return
             self._is_open("end" if error is None else "fail")
             return
@@ -287,18 +287,25 @@ class Run:
         else:
             close(self, "ok")
 
-    def _add_to_end(self, given: Mapping[str, Any]) -> None:
-        """``with run: ...`` and then ``run.end(output=...)``: a second end record with what the first had not."""
-        late = Late()
+    def _add_to_end(self, at: str, given: Mapping[str, Any]) -> bool:
+        """``with run: ...`` and then ``run.end(output=...)``: the end record once more, at the time of the first, with
+        what that had not. Whether there was anything."""
+        more = Late()
         recorder = self._recorder
         content = recorder.capture_content and self._trace.sampled
-        _, problems = late.take(recorder, given, content)
-        members = f',"status":"{self._status}","startedAt":"{self._started}"{late.members(content)}'
-        if not self._trace.sampled:
-            members += ',"sampled":false'
-        recorder.append(end_record(self.id, self.now(), self._common, members, late.output, "e2"))
+        _, problems = more.take(recorder, given, content)
         for error in problems:
             wrong_argument(error, "end")
+        late = self._late = self._late or Late()
+        added = late.add(more)
+        if not added:
+            return False
+        names = ",".join(f'"{name}"' for name in added)
+        members = f',"status":"{self._status}","startedAt":"{self._started}"{late.members(content)},"late":[{names}]'
+        if not self._trace.sampled:
+            members += ',"sampled":false'
+        recorder.append(end_record(self.id, at, self._common, members, late.output, "e2"))
+        return True
 
 
 def end_block(run: Run, error: BaseException | None, ignore: tuple[type[BaseException], ...] = ()) -> None:
@@ -306,8 +313,8 @@ def end_block(run: Run, error: BaseException | None, ignore: tuple[type[BaseExce
     try:
         if error is not None:
             close_failed(run, error, ignore)
-        elif close(run, "ok"):
-            run._closed_by_block = True
+        else:
+            run._closed_by_block = close(run, "ok")
     except Exception as inner:
         failed("end_failed", inner)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ..wire import Verdict
 
-NOT_KEPT = frozenset({"not_carried", "key_unsupported", "unreadable", "feedback_not_taken"})
+NOT_KEPT = frozenset({"not_carried", "key_unsupported", "unreadable", "after_end", "feedback_not_taken"})
 """Reasons of a ``rejected`` verdict where a dead letter would be of no use, so that the record is only counted: our own
 side gave it before anything was sent, or (the last) the endpoint has no place for such records at all. What an endpoint
 refuses is kept as a dead letter."""

@@ -30,6 +30,7 @@ _MOST_TRACES = 50_000
 _KINDS = frozenset({b"start", b"update", b"point", b"end", b"chat", b"feedback"})
 _JOINED = Verdict("delivered", "joined")
 _NOT_CARRIED = Verdict("rejected", "not_carried")
+_AFTER_END = Verdict("rejected", "after_end")
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class Joined:
 @dataclass(slots=True)
 class _Batch:
     """What one batch becomes. ``closing``: the run that a span ends, by the record's place; ``exchanges``: the spans of
-    exchanges, with their places, by run."""
+    exchanges, with their places, by run; ``ended``: the places of ends; ``late``: what was said of them afterwards."""
 
     spans: list[tuple[int, Span]] = field(default_factory=list)
     events: list[tuple[int, LogEvent]] = field(default_factory=list)
@@ -114,6 +115,8 @@ class _Batch:
     twins: dict[int, int] = field(default_factory=dict)
     closing: dict[int, str] = field(default_factory=dict)
     exchanges: dict[str, tuple[int, Span]] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=dict)
+    late: dict[str, RunEnd] = field(default_factory=dict)
 
 
 class OtlpFormat:
@@ -131,7 +134,9 @@ class OtlpFormat:
     def write(self, payloads: Sequence[bytes]) -> Written:
         """See `http_destination.Format.write`."""
         batch = _Batch()
-        for index, record in enumerate(decode_batch(list(payloads))):
+        records = decode_batch(list(payloads))
+        batch.late = {record.run_id: record for record in records if isinstance(record, RunEnd) and record.late}
+        for index, record in enumerate(records):
             if isinstance(record, Feedback):
                 self._add_feedback(batch, index, record)
             elif not isinstance(record, RunRecord) or not record.sampled:
@@ -153,7 +158,14 @@ class OtlpFormat:
                 otlp.ended_chat(exchange[1], record)
                 batch.twins[index] = exchange[0]
                 return
-            span = self._span(record, trace_id)
+            if record.late is not None:  # in the span of its run, where that goes with it; else that has been sent
+                if record.run_id in batch.ended:
+                    batch.twins[index] = batch.ended[record.run_id]
+                else:
+                    batch.settled[index] = _AFTER_END
+                return
+            batch.ended[record.run_id] = index
+            span = self._span(batch.late.get(record.run_id, record), trace_id)
         elif isinstance(record, Chat):
             self.joined.add(record, size_bytes)
             if otlp.is_answer(record):

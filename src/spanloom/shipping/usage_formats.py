@@ -25,6 +25,7 @@ _USAGE_KINDS = frozenset({b"action", b"outcome"})
 _MAX_KNOWN_RESPONSES = 20_000
 """How many provider responses are remembered; two layers report one within milliseconds of each other."""
 _NOT_METERED = Verdict("rejected", "not_carried")
+_AFTER_END = Verdict("rejected", "after_end")
 
 _log = logging.getLogger("spanloom")
 
@@ -55,7 +56,7 @@ class UsageFormat:
             event = self._event(record)
             events.append(record if event is None else event)
             if event is None:
-                settled[index] = _NOT_METERED
+                settled[index] = _AFTER_END if isinstance(record, RunEnd) and record.late else _NOT_METERED
             elif (wrong := self._refusal(event)) is not None:
                 settled[index] = Verdict("rejected", f"invalid: {wrong}"[:300])
             elif self._is_told_already(event):

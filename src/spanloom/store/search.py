@@ -85,7 +85,7 @@ def text_of(said: list[str], payloads: list[bytes]) -> str:
             outputs.append(strings(record.output))
         elif isinstance(record, Chat):
             inputs.append(strings(record.message))
-    return "\n".join((head, "\n".join(inputs)[-room:], "\n".join(outputs)[:room]))
+    return "\n".join((head, "\n".join(inputs)[-room:], "\n".join(dict.fromkeys(outputs))[:room]))
 
 
 def strings(value: object) -> str:
