@@ -75,6 +75,11 @@ def wait_for(lock: LockType, timeout_seconds: float) -> bool:
     return True
 
 
+def has_greenlets() -> bool:
+    """Whether the host's threads or sleep are greenlets."""
+    return _in_greenlets("_thread") or _in_greenlets("time")
+
+
 def _in_greenlets(module: str) -> bool:
     """Whether the host's ``_thread`` or ``time`` makes and switches greenlets."""
     monkey = _gevent()

@@ -53,6 +53,7 @@ class Scripted:
 
     name = "scripted"
     dest_id = DEST_ID
+    answers = 0
 
     def __init__(self, script: Script | None = None, policy: BatchPolicy = QUICK) -> None:
         self.policy = policy

@@ -128,23 +128,25 @@ def test_a_failure_halfway_is_held_against_nobody(name: str, ship: Any) -> None:
 
 
 def test_retry_after_counts_in_the_middle_of_a_batch(ship: Any) -> None:
-    """429 with Retry-After on the second of several requests: no request before that time is over."""
+    """429 with Retry-After on the second of 30 requests: but for those begun before that answer was read, no request
+    before the time is over."""
     with serving("valmi") as server:
         server.answer_with(lambda _: None, Response(429, {"retry-after": "300"}))
         rig, shipper = ship(BUILD["valmi"](server.url).build())
-        rig.append(*(event(number) for number in range(5)))
+        rig.append(*(event(number) for number in range(30)))
         assert shipper.flush(0.4) is False
-        assert len(server.requests) == 2 and len(server.counted) == 1
+        assert 2 <= len(server.requests) <= 12 and len(server.counted) == len(server.requests) - 1
+        assert shipper.ledger.pending() == 30 - len(server.counted)
 
 
-def test_one_event_a_request_goes_over_one_connection_in_order(ship: Any) -> None:
-    """Valmi: 100 events, one connection that is kept alive, in the order in which they were made."""
+def test_one_event_a_request_goes_over_kept_connections(ship: Any) -> None:
+    """Valmi: 100 events, at most four connections that are kept alive, each event once."""
     with serving("valmi") as server:
         rig, shipper = ship(BUILD["valmi"](server.url).build())
         rig.append(*(event(number) for number in range(100)))
         assert shipper.flush(20.0)
-        assert list(server.counted) == [event_key(number) for number in range(100)]
-        assert server.connections == 1
+        assert sorted(server.counted) == [event_key(number) for number in range(100)]
+        assert server.connections <= 4 and len(server.requests) == 100
 
 
 def test_lumen_goes_in_chunks(ship: Any) -> None:

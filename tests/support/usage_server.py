@@ -8,7 +8,8 @@
 Theory of operation. Requests are read with the dialect's ``read_request`` and answered with its ``write_reply``, which
 is the contract of `spanloom.dialects.usage`; events are counted once by idempotency key, before the answer is written,
 so that an answer that is lost has been counted. `answer_with` scripts what comes before that: a status and headers
-for the next requests, or a function.
+for the next requests, or a function. `hold` makes it slow: a function that each request waits for before it is looked
+at, many at a time; `most_at_once` is how many there were.
 
 Promise: real sockets on 127.0.0.1, kept alive like a vendor's, gone when the block is left.
 """
@@ -37,6 +38,9 @@ class UsageServer:
         self.secret = secret
         self.requests: list[Request] = []
         self.connections = 0
+        self.most_at_once = 0
+        self.hold: Callable[[Request], object] = lambda _: None
+        self._inside = 0
         self.counted: dict[str, Any] = {}
         self.seen: Counter[str] = Counter()
         self._scripts: deque[Script] = deque()
@@ -65,6 +69,17 @@ class UsageServer:
         """What one request gets."""
         with self._lock:
             self.requests.append(request)
+            self._inside += 1
+            self.most_at_once = max(self.most_at_once, self._inside)
+        try:
+            self.hold(request)
+            return self._answer(request)
+        finally:
+            with self._lock:
+                self._inside -= 1
+
+    def _answer(self, request: Request) -> Response:
+        with self._lock:
             if self._scripts:
                 scripted = self._scripts.popleft()(request)
                 if scripted is not None:

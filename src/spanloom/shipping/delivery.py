@@ -71,6 +71,11 @@ class Delivery:
         for hand in self.hands:
             hand.clear()
 
+    @property
+    def heard(self) -> int:
+        """Grows with every sign of life of the endpoint, also in the middle of a batch that makes many requests."""
+        return self.answers + self.destination.answers
+
     def has_work(self) -> bool:
         """Whether there may be something to send, now or later."""
         return any(hand.items or hand.lane.waiting() for hand in self.hands)

@@ -41,18 +41,26 @@ class BatchPolicy:
     refusals_are_final: bool = False
     """Whether a 400 or 422 to one record alone speaks of that record, however many are refused in a row: then none of
     them holds up what comes after. Otherwise ten in a row are taken for the endpoint's trouble."""
+    requests_at_once: int = 1
+    """How many of a batch's requests may be in flight together, where no order is wanted between them."""
     inline_at_exit: bool = True
     """Whether `deliver` keeps its deadline on any thread, so that it may run on the caller's when ours never did."""
 
 
 class Destination(Protocol):
-    """Somewhere records go. All methods but ``takes`` are called on one thread at a time."""
+    """Somewhere records go. All methods but ``takes`` and ``answers`` are called on one thread at a time."""
 
     name: str
     """As users know it: ``lunary``, ``collector``; unique among the destinations of a process."""
     dest_id: str
     """The same across restarts: see `destination_id`."""
     policy: BatchPolicy
+
+    @property
+    def answers(self) -> int:
+        """Requests that were answered until now, whatever the answer; any thread reads it while one delivers, to know
+        an endpoint that is slow from one that hangs."""
+        ...
 
     def takes(self, payload: bytes) -> bool:
         """Whether a record belongs here. Pure, quick, by the record's first bytes; called for every record."""

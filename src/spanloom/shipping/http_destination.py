@@ -1,7 +1,8 @@
 """HttpDestination: a destination made of a wire format and a transport.
 
 Promises: one verdict for each record, whatever the endpoint answers; a batch that makes several requests sends them in
-order and stops at the first that fails, so that what comes later never overtakes. Raises `DeliveryError` only when
+order and stops at the first that fails, so that what comes later never overtakes. Where the format wants no order
+between them and the policy allows it, several are in flight at once (`in_flight`). Raises `DeliveryError` only when
 nothing of the batch was answered. Must never: keep a key where a repr, a log or an exception shows it.
 """
 
@@ -19,6 +20,7 @@ from ..errors import DeliveryError, WireError
 from ..records import Chat, RunEnd, RunPoint, RunStart, decode, encode
 from ..wire import DUPLICATE, Call, Response, Verdict
 from .destination import NEVER_SENT, BatchPolicy
+from .in_flight import InFlight, Outcome, first_failure
 from .retry import Reaction, reaction_to, retry_after_seconds
 from .transport import Transport
 
@@ -30,11 +32,12 @@ _NOT_CARRIED = Verdict("rejected", "not_carried")
 class Written:
     """A batch in a wire format: ``calls`` to be sent in order, and the verdicts (by place in the batch) on records
     that are in no call. ``twins``: records that say the same as another of the batch (both by place), which alone is
-    sent and whose verdict they share."""
+    sent and whose verdict they share. ``ordered``: a call waits for the answer to the one before it."""
 
     calls: list[Call]
     settled: dict[int, Verdict] = field(default_factory=dict)
     twins: dict[int, int] = field(default_factory=dict)
+    ordered: bool = True
 
 
 class Format(Protocol):
@@ -76,6 +79,7 @@ class HttpDestination:
         self.takes = wire_format.takes
         self._format = wire_format
         self._transport = transport
+        self._flights = InFlight(transport, policy.requests_at_once)
         self._wall_seconds = wall_seconds
         self._reactions = dict(reactions or {})
         self._optional_paths = frozenset(optional_paths)
@@ -86,18 +90,23 @@ class HttpDestination:
     def __repr__(self) -> str:
         return f"HttpDestination({self.name!r}, {self._transport.base_url!r})"
 
+    @property
+    def answers(self) -> int:
+        """See `destination.Destination.answers`."""
+        return self._flights.answers
+
     def prepare(self) -> None:
         """See `destination.Destination.prepare`."""
         self._transport.prepare()
 
     def forget(self) -> None:
         """See `destination.Destination.forget`."""
-        self._transport.forget()
+        self._flights.forget()
         self._written = None
 
     def close(self) -> None:
         """See `destination.Destination.close`."""
-        self._transport.close()
+        self._flights.close()
 
     def shrink(self, payload: bytes) -> bytes | None:
         """See `destination.Destination.shrink`."""
@@ -109,18 +118,12 @@ class HttpDestination:
         written = self._write(list(payloads), verdicts)
         verdicts.update(written.settled)
         deadline = min(deadline, time.monotonic() + self.policy.request_seconds)
-        for number, call in enumerate(written.calls):
-            try:
-                answers = self._answers(call, deadline)
-            except DeliveryError as error:
-                in_doubt = _in_doubt(call, error)
-                if number == 0:
-                    error.in_doubt = in_doubt
-                    raise
-                self._leave(written.calls[number:], error, in_doubt, verdicts)
-                break
-            for index, verdict in zip(call.indexes, answers, strict=True):
-                verdicts[index] = _worse(verdicts.get(index), verdict)
+
+        def send(call: Call, line: Transport) -> list[Verdict]:
+            return self._answers(call, line, deadline)
+
+        outcomes = self._flights.send_all(written.calls, send, deadline, ordered=written.ordered)
+        self._read_outcomes(written.calls, outcomes, verdicts)
         for index, first in written.twins.items():
             shared = verdicts.get(first, _NOT_CARRIED)
             verdicts[index] = DUPLICATE if shared.kind == "delivered" else shared
@@ -146,23 +149,33 @@ class HttpDestination:
         calls = [Call(call.request, tuple(places[index] for index in call.indexes)) for call in written.calls]
         settled = {places[index]: verdict for index, verdict in written.settled.items()}
         twins = {places[index]: places[first] for index, first in written.twins.items()}
-        return Written(calls, {**settled, **verdicts}, twins)
+        return Written(calls, {**settled, **verdicts}, twins, written.ordered)
 
     @staticmethod
-    def _leave(
-        calls: Sequence[Call], error: DeliveryError, in_doubt: tuple[int, ...], verdicts: dict[int, Verdict]
-    ) -> None:
-        """What was not sent is to be sent again; a record that was half sent is sent again whole. The failure counts
+    def _read_outcomes(calls: Sequence[Call], outcomes: Sequence[Outcome], verdicts: dict[int, Verdict]) -> None:
+        """What was not sent is to be sent again; a record that was half sent is sent again whole. A failure counts
         against none of them: the first is the first of the next batch, which then fails as a batch."""
-        wait = error.retry_after_seconds
-        for call in calls:
+        left = [call for call, outcome in zip(calls, outcomes, strict=True) if not isinstance(outcome, list)]
+        for call, outcome in zip(calls, outcomes, strict=True):
+            if isinstance(outcome, list):
+                for index, verdict in zip(call.indexes, outcome, strict=True):
+                    verdicts[index] = _worse(verdicts.get(index), verdict)
+        if not left:
+            return
+        pairs = zip(calls, outcomes, strict=True)
+        in_doubt = {index for call, outcome in pairs for index in _in_doubt(call, outcome)}
+        error = first_failure(outcomes)
+        if error is not None and len(left) == len(calls):
+            error.in_doubt = tuple(sorted(in_doubt))
+            raise error
+        reason, wait = ("no_time_left", None) if error is None else (error.reason, error.retry_after_seconds)
+        for call in left:
             for index in call.indexes:
-                doubtful = index in in_doubt
-                verdicts[index] = Verdict("retry", error.reason, False, doubtful, True, wait)
+                verdicts[index] = Verdict("retry", reason, False, index in in_doubt, True, wait)
 
-    def _answers(self, call: Call, deadline: float) -> list[Verdict]:
+    def _answers(self, call: Call, line: Transport, deadline: float) -> list[Verdict]:
         """Send one call; the verdicts of its records, or DeliveryError when its status speaks for all of them."""
-        response = self._exchange(call, deadline)
+        response = self._exchange(call, line, deadline)
         status = response.status
         reaction = self._reactions.get(status) or reaction_to(status)
         if status in ABSENT and call.request.path in self._optional_paths:
@@ -183,17 +196,17 @@ class HttpDestination:
             message += _CURES.get(status, "")
         raise DeliveryError(message, reason=f"http_{status}", pause=pause, retry_after_seconds=wait, answered=True)
 
-    def _exchange(self, call: Call, deadline: float) -> Response:
+    def _exchange(self, call: Call, line: Transport, deadline: float) -> Response:
         """Compressed unless the endpoint has refused that: a 400 or 415 to the first compressed body is tried once
         more without, and what helps is remembered."""
         compress = self._compression != "refused"
-        response = self._transport.send(call.request, deadline, compress=compress)
+        response = line.send(call.request, deadline, compress=compress)
         if response.status not in (400, 415) or not self._transport.compress:
             if compress:
                 self._compression = "works"
             return response
         if response.status == 415 or self._compression == "untried":
-            plain = self._transport.send(call.request, deadline, compress=False)
+            plain = line.send(call.request, deadline, compress=False)
             if plain.status != response.status:
                 self._compression = "refused"
             elif self._compression == "untried":
@@ -215,8 +228,10 @@ _CURES = {
 }
 
 
-def _in_doubt(call: Call, error: DeliveryError) -> tuple[int, ...]:
+def _in_doubt(call: Call, error: Outcome) -> tuple[int, ...]:
     """The places of a call's records when they may be stored although no answer came."""
+    if not isinstance(error, DeliveryError):
+        return ()
     if error.answered or error.reason in NEVER_SENT or error.in_doubt == ():
         return ()
     return call.indexes

@@ -92,7 +92,7 @@ class Shipper:
         self._closing = False
         self._close_began = 0.0
         self._close_deadline = float("inf")
-        self._answers_at_close = 0
+        self._heard_at_close = 0
         self._lives = 0  # the thread's ident, once it runs
         self._deaths = 0
         self._start_after = 0.0
@@ -156,7 +156,7 @@ class Shipper:
         """Tell the thread to send what it has and to end; returns at once. First for all shippers, then `finish_close`
         for each, so that their times do not add up."""
         if not self._closing:
-            self._answers_at_close = self._delivery.answers
+            self._heard_at_close = self._delivery.heard
             self._close_began = time.monotonic()
             self._close_deadline = self._close_began + max(0.0, timeout_seconds)
             self._closing = True
@@ -214,7 +214,7 @@ class Shipper:
         delivery = self._delivery
         if delivery.pacing.state != "closed":
             return min(self._close_deadline, self._close_began + _FAILING_PATIENCE_SECONDS)
-        if delivery.answers > self._answers_at_close:
+        if delivery.heard > self._heard_at_close:
             return self._close_deadline
         patience = max(_UNKNOWN_PATIENCE_SECONDS, _SLOW_FACTOR * delivery.slowest_answer_seconds)
         return min(self._close_deadline, self._close_began + patience)

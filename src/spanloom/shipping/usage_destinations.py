@@ -24,6 +24,7 @@ from ..wire import Request
 from .destination import BatchPolicy, destination_id
 from .destinations import _checked_key, _checked_url, _HoldsKey, _needs_no_lookup
 from .http_destination import HttpDestination
+from .in_flight import WIDTH
 from .transport import Sign, Timeouts, Transport
 from .usage_formats import UsageFormat
 
@@ -31,7 +32,7 @@ OnAmbiguous = Literal["retry", "drop"]
 
 _DEDUPE_SECONDS = usage.DAY_SECONDS
 _ONE_BY_ONE = 32
-"""Events in one turn of an endpoint that takes one a request: half a second at 15 ms each."""
+"""Events in one turn of an endpoint that takes one a request: at 200 ms for each and four at once, 1.6 seconds."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class _Usage(_HoldsKey):
         drop = _checked_word(kind, "on_ambiguous", on_ambiguous, ("retry", "drop")) == "drop"
         policy = BatchPolicy(
             max_events=max_events,
+            requests_at_once=WIDTH if max_events == _ONE_BY_ONE else 1,
             dedupe_seconds=0.0 if drop else _DEDUPE_SECONDS,
             refusals_are_final=True,
             inline_at_exit=_needs_no_lookup(url),
@@ -113,7 +115,8 @@ class Vluna(_Usage):
 
 @dataclass(frozen=True)
 class Valmi(_Usage):
-    """Valmi's ``/actions`` and ``/outcomes``, one event a request on a kept-alive connection.
+    """Valmi's ``/actions`` and ``/outcomes``, one event a request, up to four at once on kept-alive
+    connections.
 
     ``agent_key`` names the agent instance; inside ``spanloom.context(metadata={"agent_key": …})`` it is that one.
     ``metadata_key``: the name under which the idempotency key stands in the metadata, "" for not at all.

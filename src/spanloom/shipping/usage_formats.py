@@ -51,6 +51,7 @@ class UsageFormat:
         settled: dict[int, Verdict] = {}
         twins: dict[int, int] = {}
         places: dict[str, int] = {}
+        sent: list[int] = []
         events: list[AnyRecord] = []
         for index, record in enumerate(decode_batch(list(payloads))):
             event = self._event(record)
@@ -67,10 +68,11 @@ class UsageFormat:
                     twins[index] = first
             else:
                 places[event.idempotency_key] = index
-        sent = [index for index in range(len(events)) if index not in settled and index not in twins]
+                sent.append(index)
         calls = self._write([events[index] for index in sent], self._options)
         placed = [Call(call.request, tuple(sent[index] for index in call.indexes)) for call in calls]
-        return Written(placed, settled, twins)
+        # No document asks for an order; only of one key the first to arrive counts.
+        return Written(placed, settled, twins, ordered=len(places) < len(sent))
 
     def read(self, call: Call, response: Response) -> list[Verdict]:
         """See `http_destination.Format.read`."""
