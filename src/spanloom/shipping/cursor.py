@@ -148,9 +148,11 @@ class Cursor:
     def settle(self, entries: Iterable[Entry]) -> None:
         """See `lanes.Lane.settle`."""
         with self._lock:
+            hand = self._hand
+            held = len(hand)
             for entry in entries:
-                if self._hand.pop(entry.position, None) is not None:
-                    self._delivered += 1
+                hand.pop(entry.position, None)
+            self._delivered += held - len(hand)
             self._save()
 
     def reject(self, entries: Iterable[Entry], reason: str) -> None:

@@ -55,7 +55,7 @@ def read_segment(path: str, runs: OpenRuns | None = None) -> SegmentFile | None:
         if runs is not None:
             runs.feed(frame.payload)
             stamp = timestamp_of(frame.payload)
-            runs.last_timestamp = max(runs.last_timestamp, stamp or "")
+            runs.saw(stamp or "")
     if data[at : at + 8].strip(b"\0"):  # zeros: the clean tail of a record that was not committed
         damaged += len(data[at:].rstrip(b"\0"))
     if head is not None and head.first:

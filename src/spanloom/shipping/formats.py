@@ -6,6 +6,7 @@ Must never: parse users' content.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,10 +60,6 @@ class _Envelope(msgspec.Struct, rename="camel"):
     timestamp: str
 
 
-class _Envelopes(msgspec.Struct):
-    events: list[_Envelope]
-
-
 class _Result(msgspec.Struct, rename="camel"):
     """One of the collector's ``results``. Their order is Lunary's (by time), so the event id is what joins them."""
 
@@ -78,7 +75,7 @@ class _Reply(msgspec.Struct):
 
 
 _sent = msgspec.json.Decoder(_SentBody)
-_envelopes = msgspec.json.Decoder(_Envelopes)
+_envelope = msgspec.json.Decoder(_Envelope)
 _reply = msgspec.json.Decoder(_Reply)
 
 
@@ -97,12 +94,9 @@ class CollectorFormat:
 
     def write(self, payloads: Sequence[bytes]) -> Written:
         """See `http_destination.Format.write`. Raises WireError when a payload is not a record."""
-        body = b'{"events":[%b]}' % b",".join(payloads)
-        try:
-            events = _envelopes.decode(body).events  # one unreadable record would spoil the whole body
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise WireError(str(error)) from None
-        self._written = (body, [event.event_id for event in events])
+        event_ids = [_event_id(payload) for payload in payloads]
+        body = _body(payloads)
+        self._written = (body, event_ids)
         request = Request("POST", "/v1/runs/ingest", self._headers, body)
         return Written([Call(request, tuple(range(len(payloads))))] if payloads else [])
 
@@ -121,6 +115,31 @@ class CollectorFormat:
         if body is not call.request.body:  # written before the last one
             event_ids = [event.event_id for event in _sent.decode(call.request.body).events]
         return [by_id.get(event_id, missing) for event_id in event_ids]
+
+
+def _body(payloads: Sequence[bytes]) -> bytes:
+    """``{"events":[…]}``, of one copy of each payload: a second one of the whole costs 1 us a record."""
+    parts = list(payloads) or [b""]
+    parts[0] = b'{"events":[' + parts[0]
+    parts[-1] += b"]}"
+    return b",".join(parts)
+
+
+_HEAD = re.compile(rb'\{"event":"\w+","eventId":"([^"\\\x00-\x1f\x80-\xff]+)","timestamp":"')
+
+
+def _event_id(payload: bytes) -> str:
+    """A record's event id. Raises WireError when it is no record, which would spoil the whole body.
+
+    Our own records are known by their first and last bytes, at a third of the price of reading them: the journal's
+    checksums vouch for what is between. Should a body be refused all the same, halving finds the one."""
+    head = _HEAD.match(payload)
+    if head is not None and payload.endswith(b"}"):
+        return head[1].decode()
+    try:
+        return _envelope.decode(payload).event_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(str(error)) from None
 
 
 def _verdict(result: _Result) -> Verdict:

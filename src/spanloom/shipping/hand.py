@@ -18,23 +18,26 @@ from .lanes import Entry, Lane
 
 
 class Item:
-    """One record in hand. ``number`` counts what was taken from its lane, from 1; ``payload`` may be a shrunk copy."""
+    """One record in hand. ``number`` counts what was taken from its lane, from 1; ``payload`` may be a shrunk copy.
 
-    __slots__ = ("alone", "doubtful_since", "entry", "failures", "number", "passes_before", "payload", "reason")
+    What follows is about failures, and on the class for the many that never fail."""
+
+    failures = 0
+    """How often in a row it failed for ``reason``."""
+    alone = 0
+    """How many of these failures it had for itself."""
+    reason = ""
+    passes_before = 0
+    """How many batches had passed when these failures began; more by now means that others pass."""
+    doubtful_since: float | None = None
+    """Wall-clock seconds since which it may be stored there without our knowing; None: it is not."""
 
     def __init__(self, entry: Entry, number: int) -> None:
         self.entry = entry
         self.number = number
         self.payload = entry.payload
-        self.failures = 0
-        """How often in a row it failed for ``reason``."""
-        self.alone = 0
-        """How many of these failures it had for itself."""
-        self.reason = ""
-        self.passes_before = 0
-        """How many batches had passed when these failures began; more by now means that others pass."""
-        self.doubtful_since = entry.attempted_at
-        """Wall-clock seconds since which it may be stored there without our knowing; None: it is not."""
+        if entry.attempted_at is not None:
+            self.doubtful_since = entry.attempted_at
 
     def failed(self, reason: str, passes: int, *, alone: bool) -> None:
         """Count a failure; another reason begins a new row."""

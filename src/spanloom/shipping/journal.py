@@ -184,7 +184,7 @@ class Journal(Chain, Turns):
                 return False
             active.next = following
             self.active = following
-            if isinstance(body, MappedBody):
+            if isinstance(body, MappedBody) and body.untouched_by_keeper:
                 body.let_go_of_pages()  # in a burst the keeper is many segments behind: 90 MB of 50,000 runs
         else:
             body.limit = body.capacity
