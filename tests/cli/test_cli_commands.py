@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -268,6 +271,40 @@ def test_doctor_shows_the_state_and_no_secret(
     code, printed, _ = typed(capsys, "doctor")
     assert code == 1 and "canary" not in printed
     assert "cannot be reached" in printed and "SPANLOOM_SAMPLE='7'" in printed and "public_key is set" in printed
+
+
+def test_doctor_examines_the_store_it_is_given(
+    weather: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--store``: that file, such as a collector's; one that is not there is wrong, not empty."""
+    given = tmp_path / "other.db"
+    code, printed, _ = typed(capsys, "doctor", "--store", str(given))
+    assert code == 1 and f"there is none at {given}" in printed
+    shutil.copy(weather / "local.db", given)
+    code, printed, _ = typed(capsys, "doctor", "--store", str(given))
+    assert code == 0 and f"store        {given}" in printed and "6 runs" in printed
+
+
+@pytest.mark.parametrize(("value", "coloured"), [("1", False), ("", True), (None, True)])
+def test_no_color_takes_the_colours_and_leaves_bold(value: str | None, coloured: bool, weather: Path) -> None:
+    """In a real terminal: with NO_COLOR set to anything but nothing, bold and dim are the only attributes."""
+    environment = {name: text for name, text in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    environment |= {"SPANLOOM_HOME": str(weather), "TERM": "xterm-256color"} | (
+        {} if value is None else {"NO_COLOR": value}
+    )
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-m", "spanloom", "tree"], stdout=theirs, env=environment) as child:
+        os.close(theirs)
+        printed = b""
+        try:
+            while more := os.read(ours, 65536):
+                printed += more
+        except OSError:  # how a terminal without a writer ends
+            pass
+        assert child.wait(60) == 0
+    os.close(ours)
+    numbers = {number for style in re.findall(rb"\x1b\[([0-9;]*)m", printed) for number in style.split(b";")}
+    assert b"1" in numbers and bool(numbers - {b"0", b"1", b"2", b""}) == coloured
 
 
 def spanloom(home: Path, *arguments: str, **more: object) -> subprocess.CompletedProcess[bytes]:

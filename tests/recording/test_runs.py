@@ -389,6 +389,22 @@ def test_good_neighbours_of_a_wrong_value_count(recorded: Any) -> None:
     assert recorded.rejected == ["wrong_argument"] * 2
 
 
+def test_a_good_thumb_outlives_the_wrong_score_beside_it(install: Any, caplog: Any) -> None:
+    """Feedback keeps what is right of it; each value that is wrong is counted, and said with value and cure. Strict
+    still raises, and keeps nothing."""
+    recorded = install()
+    feedback(ID, thumb="up", comment="Bought it", score="high", label=3)  # type: ignore[arg-type]
+    feedback(ID, thumb="sideways", score=0.5)  # type: ignore[arg-type]
+    kept = [recorded.value(given.feedback) for given in recorded.of(records.Feedback)]
+    assert kept == [{"thumb": "up", "comment": "Bought it"}, {"score": 0.5}]
+    assert recorded.rejected == ["wrong_argument"] * 3
+    assert "score='high'" in caplog.text and "the rest of this feedback is kept" in caplog.text
+    strict = install(strict=True)
+    with pytest.raises(UsageError, match="score='high'"):
+        feedback(ID, thumb="up", score="high")  # type: ignore[arg-type]
+    assert not strict.of(records.Feedback)
+
+
 def test_one_log_line_a_minute(recorded: Any, caplog: Any) -> None:
     """C41: what is counted is said once a minute, and the line names value and cure."""
     for _ in range(5):

@@ -147,12 +147,14 @@ def test_lumen_query_takes_dates_and_customers_of_yours() -> None:
     """Dates and datetimes become ISO text (UTC without a zone); with ``customers="external"`` the id is the user's."""
     with raw_server(answering(reply(b'{"events":[]}'))) as server:
         lumen = Lumen("lumen_sk_1", url=server.url, customers="external")
-        assert lumen.query(customer="mine", start=date(2024, 1, 1), end=datetime(2024, 1, 2, 3)) == []
+        assert lumen.query(customer="mine", start=date(2024, 1, 1), end=datetime(2024, 1, 2, 3), limit=1000) == []
+        lumen.query(customer="mine", end=date(2024, 1, 31))
         query = parse_qs(path_of(server.requests[0]).partition("?")[2])
     assert query == {
-        "extCustomerId": ["mine"], "startDate": ["2024-01-01"], "endDate": ["2024-01-02T03:00:00+00:00"],
+        "extCustomerId": ["mine"], "startTime": ["2024-01-01"], "endTime": ["2024-01-02T03:00:00.000001+00:00"],
         "limit": ["200"],
     }  # fmt: skip
+    assert parse_qs(path_of(server.requests[1]).partition("?")[2])["endTime"] == ["2024-02-01"]
 
 
 def test_lumen_query_says_what_is_wrong() -> None:

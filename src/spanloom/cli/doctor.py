@@ -44,6 +44,9 @@ class Finding:
 def add_to(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser("doctor", help="what is configured, reachable, delivered or lost", description=__doc__)
+    parser.add_argument(
+        "--store", metavar="PATH", help="the store's file, such as a collector's (default: this user's own)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -51,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Examine and report."""
     settings = from_env()
     wrong = 0
-    for finding in _findings(settings):
+    for finding in _findings(settings, arguments.store):
         mark = {"ok": " ", "note": "-", "wrong": "!"}[finding.state]
         first, *others = words.printable(finding.text).split("\n")
         print(f"{mark} {finding.topic.ljust(12)} {first}")
@@ -74,7 +77,7 @@ def version() -> str:
         return "unknown (not installed)"
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
+def _findings(settings: Settings, store: str | None) -> Iterator[Finding]:
     yield Finding("spanloom", version())
     yield Finding("python", f"{platform.python_version()} ({sys.executable}) on {platform.platform()}")
     yield _sqlite()
@@ -82,7 +85,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield from _settings(settings)
     yield from _destinations(settings)
     yield _journals(settings)
-    yield from _store()
+    yield from _store(store)
 
 
 def _sqlite() -> Finding:
@@ -192,12 +195,17 @@ def _prices(store: Path) -> Finding:
     return Finding("prices", f"{text}; some from {own}" if own.exists() else f"{text}; {own} would override them")
 
 
-def _store() -> Iterator[Finding]:
+def _store(given: str | None) -> Iterator[Finding]:
     try:
-        path = place.store_path()
-        place.take_in_journals()
+        path = place.store_path(given)
+        if given is None:
+            place.take_in_journals()
     except SpanloomError as error:
         yield Finding("store", str(error), "wrong")
+        return
+    if given is not None and not path.exists():
+        text = f"there is none at {path}: give the path of a file that `spanloom serve` or Local() wrote"
+        yield Finding("store", text, "wrong")
         return
     if not path.exists():
         yield Finding("store", f"{path} (nothing recorded yet: try `spanloom demo`)", "note")

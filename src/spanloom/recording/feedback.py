@@ -14,7 +14,7 @@ from .ambient import current_var
 from .edge import OFF, direct, nothing
 from .late import MISSING, Missing, shown
 from .lineage import json_text
-from .recorder import Recorder, live
+from .recorder import Recorder, live, problem
 
 if TYPE_CHECKING:
     from .run import Run
@@ -37,7 +37,8 @@ def feedback(
 
     ``run_id`` is a Run or its id; ``key`` is the user's own name for it (see `context`). ``thumb`` is ``"up"``,
     ``"down"``, or None to take it back. ``score`` is a finite number. Feedback adds to what was given before, unless
-    ``overwrite``. Wrong arguments raise UsageError when strict; otherwise they are counted.
+    ``overwrite``. Wrong arguments raise UsageError when strict; otherwise they are counted and said in the log, and
+    what is right beside them is kept.
     """
     recorder = live()
     if recorder is None or current_var.get() is OFF:
@@ -69,7 +70,11 @@ def give(
         raise UsageError(f"feedback(key={shown(key)}): must be a string that is not empty")
     if not isinstance(overwrite, bool):
         raise UsageError(f"feedback(overwrite={shown(overwrite)}): must be True or False")
-    given = _given(recorder, thumb, comment, score, label)
+    given, wrong = _given(recorder, thumb, comment, score, label)
+    if wrong and (recorder.strict or not given):
+        raise wrong[0]
+    for error in wrong:
+        problem(recorder, "wrong_argument", f"{error}; the rest of this feedback is kept")
     if not given:
         raise UsageError("feedback() says nothing: give thumb=, comment=, score= or label=")
     whom = f'"runId":{json_text(run_id)}' if key is None else _by_key(recorder, json_text(key))
@@ -87,24 +92,33 @@ def _by_key(recorder: Recorder, key: str) -> str:
     return f'"key":{key}' if run_id is None else f'"runId":"{run_id}","key":{key}'
 
 
-def _given(recorder: Recorder, thumb: Any, comment: Any, score: Any, label: Any) -> list[str]:
-    """The members of the feedback object. A comment is content; the rest are marks."""
+def _given(
+    recorder: Recorder, thumb: Any, comment: Any, score: Any, label: Any
+) -> tuple[list[str], list[UsageError]]:  # fmt: skip
+    """The members of the feedback object, and what is wrong. A comment is content; the rest are marks."""
     given: list[str] = []
-    if thumb is not MISSING:
-        if thumb is not None and (type(thumb) is not str or thumb not in ("up", "down")):
-            raise UsageError(f"feedback(thumb={shown(thumb)}): must be 'up', 'down' or None")
-        given.append('"thumb":null' if thumb is None else f'"thumb":"{thumb}"')
-    if comment is not None:
-        if not isinstance(comment, str):
-            raise UsageError(f"feedback(comment={shown(comment)}): must be a string")
+    wrong: list[UsageError] = []
+    if thumb is None:
+        given.append('"thumb":null')
+    elif type(thumb) is str and thumb in ("up", "down"):
+        given.append(f'"thumb":"{thumb}"')
+    elif thumb is not MISSING:
+        wrong.append(UsageError(f"feedback(thumb={shown(thumb)}): must be 'up', 'down' or None"))
+    if isinstance(comment, str):
         text = recorder.encoder.snapshot(comment, ("comment",)).decode() if recorder.capture_content else '""'
         given.append(f'"comment":{text}')
-    if score is not None:
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
-            raise UsageError(f"feedback(score={shown(score)}): must be a finite number")
+    elif comment is not None:
+        wrong.append(UsageError(f"feedback(comment={shown(comment)}): must be a string"))
+    if _is_finite(score):
         given.append(f'"score":{float(score)!r}' if isinstance(score, float) else f'"score":{int(score)}')
-    if label is not None:
-        if not isinstance(label, str):
-            raise UsageError(f"feedback(label={shown(label)}): must be a string")
+    elif score is not None:
+        wrong.append(UsageError(f"feedback(score={shown(score)}): must be a finite number"))
+    if isinstance(label, str):
         given.append(f'"label":{json_text(label)}')
-    return given
+    elif label is not None:
+        wrong.append(UsageError(f"feedback(label={shown(label)}): must be a string"))
+    return given, wrong
+
+
+def _is_finite(score: Any) -> bool:
+    return not isinstance(score, bool) and isinstance(score, (int, float)) and math.isfinite(score)

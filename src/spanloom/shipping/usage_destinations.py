@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any, Literal
 
 from ..dialects import atlas, lumen, usage, valmi, vluna
@@ -228,31 +228,64 @@ class Lumen(_Usage):
     ) -> list[dict[str, Any]]:
         """Events as Lumen has them, newest first as it gives them: a list of objects with its own field names.
 
-        ``start`` and ``end`` are ISO 8601 text, dates or datetimes, both inclusive; ``limit`` from 1 to 1000. With
-        ``customers="external"`` the customer is yours here too (extCustomerId, of the newer pages, which give 200 rows
-        at most). Source: Lumen's page "Events API", GET /v1/events. This is a call of your own: it goes out at once and
-        raises SettingsError for a key or address that cannot be, UsageError for wrong arguments or an answer that is no
-        list of events, and DeliveryError when the endpoint does not answer.
+        ``start`` and ``end`` are ISO 8601 text, dates or datetimes, both inclusive; ``limit`` from 1 to 1000;
+        ``timeout_seconds`` is for the whole call. With ``customers="external"`` the customer is yours here too
+        (extCustomerId, of the newer pages, which give 200 rows at a time: as many pages are asked for as it takes).
+        Source: Lumen's page "Events API", GET /v1/events. This is a call of your own: it goes out at once and raises
+        SettingsError for a key or address that cannot be, UsageError for wrong arguments or an answer that is no list
+        of events, and DeliveryError when the endpoint does not answer.
         """
         url, options = self._checked()
         if not isinstance(limit, int) or not 1 <= limit <= 1000:
             raise UsageError(f"query(limit={limit!r}): give a number from 1 to 1000")
-        whose = "extCustomerId" if self.customers == "external" else "customerId"
-        if whose == "extCustomerId" and customer is not None:
-            limit = min(limit, 200)
-        named = {"eventName": event_name, whose: customer, "startDate": _day(start), "endDate": _day(end)}
+        paged = self.customers == "external" and customer is not None
+        if paged:
+            # The newer pages name the bounds otherwise, and leave the end itself out.
+            named = {"extCustomerId": customer, "startTime": _day(start), "endTime": _day(_after(end))}
+        else:
+            named = {"customerId": customer, "startDate": _day(start), "endDate": _day(end)}
+        filters: dict[str, str | int | None] = {"eventName": event_name, **named}
+        deadline = time.monotonic() + timeout_seconds
         transport = Transport(url, headers={}, timeouts=Timeouts(), compress=False)
+        rows: list[dict[str, Any]] = []
         try:
-            request: Request = lumen.write_query(options, {**named, "limit": limit})
-            response = transport.send(request, time.monotonic() + timeout_seconds)
+            while True:
+                most = min(limit - len(rows), _PAGE_ROWS) if paged else limit
+                place = {"limit": most, "offset": len(rows) or None}
+                page, more = _asked(transport, lumen.write_query(options, {**filters, **place}), deadline)
+                rows += page[:most]
+                if not (paged and more and page and len(rows) < limit):
+                    return rows
         finally:
             transport.close()
-        found = usage.object_of(response)
-        rows = found.get("data", found.get("events"))
-        if response.status != 200 or not isinstance(rows, list):
-            words = found.get("error") or found.get("message") or "its answer is no list of events"
-            raise UsageError(f"{url} answered the query with status {response.status}: {str(words)[:200]}")
-        return rows
+
+
+_PAGE_ROWS = 200
+"""What the newer pages give at a time."""
+
+
+def _asked(transport: Transport, request: Request, deadline: float) -> tuple[list[dict[str, Any]], bool]:
+    """The rows that a query is answered with, and whether there are more behind them."""
+    response = transport.send(request, deadline)
+    found = usage.object_of(response)
+    rows = found.get("data", found.get("events"))
+    if response.status != 200 or not isinstance(rows, list):
+        words = found.get("error") or found.get("message") or "its answer is no list of events"
+        raise UsageError(f"{transport.base_url} answered the query with status {response.status}: {str(words)[:200]}")
+    pagination = found.get("pagination")
+    return rows, isinstance(pagination, dict) and pagination.get("hasMore") is True
+
+
+def _after(end: date | str | None) -> date | str | None:
+    """The first moment behind an inclusive end; text that is no date goes as it is, for the endpoint to judge."""
+    if isinstance(end, str):
+        try:
+            end = date.fromisoformat(end) if len(end) == 10 else datetime.fromisoformat(end.replace("Z", "+00:00"))
+        except ValueError:
+            return end
+    if end is None or end in (date.max, datetime.max):
+        return end
+    return end + (timedelta(microseconds=1) if isinstance(end, datetime) else timedelta(days=1))
 
 
 def _day(value: date | str | None) -> str | None:
