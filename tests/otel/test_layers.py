@@ -225,6 +225,28 @@ def test_a_layer_with_more_inside_stays_a_run(provider: TracerProvider, outer: L
     assert parse.parent_id in {run.id for run in runs} and tokens(runs) == 7
 
 
+def test_a_run_inside_the_outer_layer_has_its_parent(outer: Layer, inner: Layer, runs: Any) -> None:
+    """A run of ours that began inside the outer layer hangs below it: that layer stays, its tokens uncounted."""
+    with outer.call(usage=(3, 4)):
+        with spanloom.tool("guard"):
+            pass
+        with inner.call(usage=(3, 4)):
+            pass
+    guard, (call,) = runs.one("tool", "guard"), calls(runs)
+    layer = runs.one("chain", "m")
+    assert guard.parent_id == layer.id and call.parent_id == layer.parent_id is None
+    assert tokens(runs) == 7 and layer.metadata[REPEATED] == {"prompt": 3, "completion": 4}
+
+
+def test_a_run_by_hand_between_two_layers_counts_alone(outer: Layer, inner: Layer, runs: Any) -> None:
+    """Where a run of ours has taken the inner layer's tokens, the outer layer's are not counted again."""
+    with outer.call(usage=(3, 4)), spanloom.llm("m"), inner.call(usage=(3, 4)):
+        pass
+    (call,) = calls(runs)
+    assert call.usage["input"] == 3 and tokens(runs) == 7
+    assert call.parent_id == runs.one("chain", "m").id
+
+
 def test_what_hangs_below_the_inner_layer_keeps_its_parent(
     provider: Any, outer: Layer, inner: Layer, runs: Any
 ) -> None:

@@ -26,6 +26,9 @@ from ..recording.run import Run
 
 _SAMPLED = 1
 
+opened_below: list[Callable[[str, str], None]] = []
+"""Told of each span of the host's (trace id and span id, in hex) that a run of ours becomes the child of."""
+
 
 class Joining:
     """What a recorder asks about the host's trace. ``mode`` "link" makes our traces their own and names the host's
@@ -42,7 +45,11 @@ class Joining:
         if not self.live and "opentelemetry.trace" in sys.modules and join():
             self.live.append(span_id)
         if self.live and (found := _live_span()) is not None:
-            return found if self._mode == "child" or found.root_id else self._linked(found)
+            if self._mode == "link" and not found.root_id:
+                return self._linked(found)
+            for told in opened_below:
+                told(found.trace_id, found.span_id)
+            return found
         return self._elsewhere
 
     def _linked(self, host: Remote) -> Remote:

@@ -32,6 +32,7 @@ from ..recording.lineage import chosen
 from ..recording.recorder import Recorder, live
 from ..recording.run import Run
 from ..records import RunEnd, RunPoint, RunStart, RunUpdate, encode
+from .joining import opened_below
 from .layers import HELD_SECONDS, Counted, Held, merged, repeats, same_call, without_usage
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class RunSpans(_SpanProcessor):
         self._waiting: dict[tuple[int, int], _Open] = {}  # those that hold an inner layer's end
         self._counted = Counted()
         self._detached = False
+        opened_below.append(self._run_opened)
         atexit.register(self.shutdown)
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
@@ -122,6 +124,12 @@ class RunSpans(_SpanProcessor):
         self.shutdown()
         return True
 
+    def _run_opened(self, trace_hex: str, span_hex: str) -> None:
+        """A run of ours began directly inside this span, which therefore stays a run: it is the parent of that one."""
+        noted = self._open.get((int(trace_hex, 16), int(span_hex, 16)))
+        if noted is not None:
+            noted.children += 1
+
     def _model_call(self, recorder: Recorder, key: tuple[int, int], span: Span, noted: _Open | None) -> None:
         """A call to a model: of a run of ours, of an outer layer, of an inner one, or by itself."""
         outer_key = self._outer_layer(noted, span)
@@ -130,6 +138,9 @@ class RunSpans(_SpanProcessor):
             _move(span, outer)
         start, *points, end = cast("list[Any]", records_of(span))
         if noted is not None and noted.run is not None and _absorbed(noted.run, end):
+            if end.tokens_usage is not None:  # the run's trace and the span that it is in
+                around = self._open.get((int(noted.run._trace.hex_id(), 16), noted.run.host_span))
+                self._note_counted(around, around, (end.type, end.response_id))
             return
         sampled = _sampled(recorder, span, noted)
         if end.model:  # a model call is named by its model, as one recorded by hand
