@@ -182,6 +182,40 @@ def test_one_call_inside_another_is_one_run(ids: tuple[str, str], outer: Layer, 
     assert [event[0] for event in call.events] == ["seen by the outer one"]
 
 
+@pytest.mark.parametrize("kind_is_late", [False, True])
+def test_three_layers_of_one_call_are_one_run(kind_is_late: bool, provider: Any, inner: Layer, runs: Any) -> None:
+    """A framework over a router over a client: one run where the outermost was, with what each of them knew. The router
+    names the provider before the model, and tells the kind of its span at its end, as OpenInference's tracer does."""
+    framework, router = Layer(provider, "framework"), provider.get_tracer("router")
+    about = {"llm.model_name": "openai/m", "llm.token_count.prompt": 3, "llm.token_count.completion": 4, "router": 1}
+    kind = {"openinference.span.kind": "LLM"}
+    with spanloom.agent("a"):
+        with framework.call(usage=(3, 4), framework=2):
+            attributes = about if kind_is_late else about | kind
+            with router.start_as_current_span("completion", attributes=attributes) as span:
+                with inner.call(usage=(3, 4), response_id="r1"):
+                    pass
+                span.add_event("routed")
+                span.set_attributes(kind)
+    (call,) = runs.one("agent", "a").children
+    assert (call.type, call.metadata["router"], call.metadata["framework"]) == ("llm", 1, 2)
+    assert tokens(runs) == 7 and [event[0] for event in call.events] == ["routed"]
+    around = call.metadata["otel.outer"]
+    assert (around["otel.scope.name"], around["otel.outer"]["otel.scope.name"]) == ("router", "framework")
+
+
+def test_a_router_that_tries_twice_below_a_framework(provider: Any, inner: Layer, runs: Any) -> None:
+    """Two calls inside the middle layer: each is a run, the two layers are chains, and everything counts once."""
+    framework, router = Layer(provider, "framework"), Layer(provider, "router")
+    with framework.call(usage=(10, 10)), router.call(usage=(10, 10)):
+        with inner.call(usage=(4, 4), response_id="r1"):
+            pass
+        with inner.call(usage=(6, 6), response_id="r2"):
+            pass
+    assert [call.usage["input"] for call in calls(runs)] == [4, 6] and tokens(runs) == 20
+    assert len(runs.all("chain")) == 2 and all(run.status == "ok" for run in runs)
+
+
 def test_what_the_inner_layer_did_not_know_is_the_outer_ones(outer: Layer, inner: Layer, runs: Any) -> None:
     """Tokens, answer and response id that only the framework saw are the run's."""
     with outer.call(usage=(3, 4), response_id="r1", **{"output.value": "hello"}), inner.call():

@@ -29,6 +29,9 @@ HELD_SECONDS = 30.0
 REPEATED = "otel.usage_repeated"
 """The metadata that holds the token counts of a layer whose call another run has counted."""
 
+OUTER = "otel.outer"
+"""The metadata that names the layer around a call that both report, in a run that is both."""
+
 _RECENT = 64
 _REPORTED = ("tokens_usage", "model", "response_id", "cost", "output", "first_item_at", "error", "user_id", "thread_id")
 
@@ -81,13 +84,14 @@ def merged(held: Held, start: RunStart, end: RunEnd, points: list[AnyRecord]) ->
         if getattr(inner, name) in (None, UNSET) and getattr(end, name) not in (None, UNSET):
             added[name] = getattr(end, name)
     for name in ("params", "metadata"):
-        more = _more(getattr(start, name), getattr(held.start, name))
+        known = _object(getattr(inner, name))
+        more = {**_more(getattr(start, name), getattr(held.start, name)), **known}
         if name == "metadata":
             layer = {key: value for key, value in _object(start.metadata).items() if key.startswith("otel.s")}
-            more = {key: value for key, value in more.items() if key not in layer}
-            more["otel.outer"] = {"name": start.name, **layer}
+            more = {key: value for key, value in more.items() if key not in layer or key in known}
+            more[OUTER] = _around(known.get(OUTER), {"name": start.name, **layer})
         if name == "metadata" and held.start.input is UNSET and start.input is not UNSET:
-            more["input"] = orjson.loads(bytes(start.input))
+            more.setdefault("input", orjson.loads(bytes(start.input)))
         if more:
             added[name] = Raw(orjson.dumps(more))
     if start.tags and start.tags != held.start.tags:
@@ -98,6 +102,11 @@ def merged(held: Held, start: RunStart, end: RunEnd, points: list[AnyRecord]) ->
         if isinstance(point, RunPoint)
     ]
     return [*moved, msgspec.structs.replace(inner, **added)]
+
+
+def _around(layer: Any, outer: dict[str, Any]) -> dict[str, Any]:
+    """A layer with the one around it, which it names in turn."""
+    return {**layer, OUTER: _around(layer.get(OUTER), outer)} if isinstance(layer, dict) else outer
 
 
 def repeats(outer: RunEnd, inside: Collection[tuple[str | None, str | None]]) -> bool:
@@ -157,8 +166,12 @@ class Counted:
 
 
 def _same_model(one: str | None, other: str | None) -> bool:
-    """A provider answers with the dated name of the model that was asked for."""
-    return not one or not other or one.startswith(other) or other.startswith(one)
+    """A provider answers with the dated name of the model that was asked for; a router names the provider before it
+    (``openai/gpt-4o``)."""
+    if not one or not other:
+        return True
+    one, other = one.rpartition("/")[2], other.rpartition("/")[2]
+    return one.startswith(other) or other.startswith(one)
 
 
 def _tokens(usage: TokenUsage) -> tuple[int | None, int | None]:

@@ -16,6 +16,7 @@ import asyncio
 import atexit
 import threading
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -24,6 +25,7 @@ from msgspec import UNSET, Raw
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace import SpanProcessor as _SpanProcessor
 
+from ..dialects.otlp_names import OI_KIND, OI_MODEL
 from ..dialects.otlp_reading import MODEL_TYPES, records_of, type_of
 from ..dialects.otlp_values import INTERNAL, Span, SpanEvent, SpanLink
 from ..recording.ambient import current_var
@@ -44,6 +46,7 @@ DETACHED = ("openinference.instrumentation.langchain",)
 _MOST_OPEN = 4096
 _LOOK_BACK = 256
 _DEEPEST = 64
+_MOST_LAYERS = 8
 _CONTENT = ("input", "output", "params", "metadata", "user_props", "extra", "data")
 _USAGE = {"prompt": "input", "completion": "output", "prompt_cached": "cached_input", "reasoning": "reasoning"}
 
@@ -65,6 +68,10 @@ class _Open:
         self.calls = 0  # model calls that ended inside it
         self.counted: set[tuple[str | None, str | None]] = set()  # type and response id of those with tokens
         self.held: Held | None = None
+
+
+_Layer = tuple[tuple[int, int], _Open]
+"""An open span and its key."""
 
 
 class RunSpans(_SpanProcessor):
@@ -132,15 +139,14 @@ class RunSpans(_SpanProcessor):
 
     def _model_call(self, recorder: Recorder, key: tuple[int, int], span: Span, noted: _Open | None) -> None:
         """A call to a model: of a run of ours, of an outer layer, of an inner one, or by itself."""
-        outer_key = self._outer_layer(noted, span)
-        outer = self._open.get(outer_key) if outer_key is not None else None
-        if outer is not None and outer_key is not None:
-            _move(span, outer)
+        layers = self._layers(noted)
+        if layers:
+            _move(span, layers[-1][1])
         start, *points, end = cast("list[Any]", records_of(span))
         if noted is not None and noted.run is not None and _absorbed(noted.run, end):
             if end.tokens_usage is not None:  # the run's trace and the span that it is in
                 around = self._open.get((int(noted.run._trace.hex_id(), 16), noted.run.host_span))
-                self._note_counted(around, around, (end.type, end.response_id))
+                self._note_counted(around, [around] if around is not None else [], (end.type, end.response_id))
             return
         sampled = _sampled(recorder, span, noted)
         if end.model:  # a model call is named by its model, as one recorded by hand
@@ -149,7 +155,9 @@ class RunSpans(_SpanProcessor):
         if noted is not None and held is not None and same_call(end, held.end):
             noted.held = None
             self._waiting.pop(key, None)
-            for record in merged(held, start, end, points) if sampled else [held.end]:
+            *points, end = merged(held, start, end, points) if sampled else [held.end]
+            held = Held(held.start, end, time.monotonic())
+            for record in points if self._is_held(recorder, layers, held) else [*points, end]:
                 _append(recorder, record)
             return
         self._release(recorder, key, noted)
@@ -158,51 +166,75 @@ class RunSpans(_SpanProcessor):
         ):
             start, *points, end = without_usage([start, *points, end])
         self._counted.add(span.start_ns, span.end_ns, span.scope, end)
-        if outer is not None and outer_key is not None and self._is_first(recorder, outer_key, outer):
-            outer.held = Held(start, msgspec.structs.replace(end, sampled=sampled), time.monotonic())
-            self._waiting[outer_key] = outer
-            records = [*outer.held.now(), *points] if sampled else []
+        held = Held(start, msgspec.structs.replace(end, sampled=sampled), time.monotonic())
+        if self._is_held(recorder, layers, held):
+            records = [*held.now(), *points] if sampled else []
         else:
             records = _kept([start, *points, end], sampled)
         if end.tokens_usage is not None:
-            self._note_counted(noted, outer, (end.type, end.response_id))
+            self._note_counted(noted, [layer for _, layer in layers], (end.type, end.response_id))
         for record in records:
             _append(recorder, record)
 
-    def _outer_layer(self, noted: _Open | None, span: Span) -> tuple[int, int] | None:
-        """The open span that may be an outer layer of this call: the model call around it; or the one that the same
-        task began last with an instrumentor of `DETACHED`, if there is nothing in it yet."""
-        if noted is None or noted.run is not None:
+    def _layers(self, noted: _Open | None) -> list[_Layer]:
+        """The open spans that may be layers around this call, the nearest first."""
+        found: list[_Layer] = []
+        while noted is not None and len(found) < _MOST_LAYERS:
+            key = self._outer_layer(noted, 1 if found or noted.held is not None else 0)
+            noted = self._open.get(key) if key is not None else None
+            if key is not None and noted is not None:
+                found.append((key, noted))
+        return found
+
+    def _outer_layer(self, noted: _Open, inside: int) -> tuple[int, int] | None:
+        """The open span that may be an outer layer of this call, which has at most so many spans inside: the model call
+        around it; or the one that the same task began last with an instrumentor of `DETACHED`, if there is nothing in
+        it yet."""
+        if noted.run is not None:
             return None
         around = self._open.get(noted.parent) if noted.parent is not None else None
-        if around is not None and type_of(dict(around.span.attributes or {})) in MODEL_TYPES:
+        if around is not None and _is_model_call(around.span.attributes or {}):
             return noted.parent
         if not self._detached:
             return None
         beside = [
             (key, other)
             for key, other in list(self._open.items())[: -_LOOK_BACK - 1 : -1]
-            if _scope(other.span) in DETACHED and key != noted.parent and other.inside is noted.inside
+            if _scope(other.span) in DETACHED
+            and other is not noted
+            and key != noted.parent
+            and other.inside is noted.inside
         ]
         same = next(((key, other) for key, other in beside if other.owner == noted.owner), None)
         # An async call's span is begun on a thread of LangChain's own: then it must be the only one it can be.
         free = [same] if same is not None else [(key, other) for key, other in beside if not other.calls]
         free = [
-            (key, other) for key, other in free if not other.children and (other.span.start_time or 0) <= span.start_ns
+            (key, other)
+            for key, other in free
+            if not other.children and (other.span.start_time or 0) <= (noted.span.start_time or 0)
         ]
-        return free[0][0] if len(free) == 1 and not noted.children and _scope(free[0][1].span) != span.scope else None
+        if len(free) != 1 or noted.children > inside or _scope(free[0][1].span) == _scope(noted.span):
+            return None
+        return free[0][0]
 
-    def _is_first(self, recorder: Recorder, key: tuple[int, int], outer: _Open) -> bool:
-        """Whether a call is the first one inside an outer layer. With a second one, the first is one of its own."""
+    def _is_held(self, recorder: Recorder, layers: list[_Layer], held: Held) -> bool:
+        """Whether the layer around a call holds its end: it does if that is the first call inside. With a second one,
+        the first is one of its own."""
+        if not layers:
+            return False
+        key, outer = layers[0]
         outer.calls += 1
         if outer.calls > 1:
             self._release(recorder, key, outer)
-        return outer.calls == 1
+            return False
+        outer.held = held
+        self._waiting[key] = outer
+        return True
 
-    def _note_counted(self, noted: _Open | None, outer: _Open | None, call: tuple[str | None, str | None]) -> None:
+    def _note_counted(self, noted: _Open | None, layers: list[_Open], call: tuple[str | None, str | None]) -> None:
         """Tell the spans around a call that its tokens are counted."""
-        if outer is not None:
-            outer.counted.add(call)
+        for layer in layers:
+            layer.counted.add(call)
         for _ in range(_DEEPEST):
             noted = self._open.get(noted.parent) if noted is not None and noted.parent is not None else None
             if noted is None:
@@ -238,6 +270,12 @@ def _owner() -> object:
 
 def _scope(span: Any) -> str:
     return span.instrumentation_scope.name if span.instrumentation_scope is not None else ""
+
+
+def _is_model_call(attributes: Mapping[str, Any]) -> bool:
+    """Whether an open span is one, as far as it says: OpenInference's tracer tells a span's kind when it ends, and the
+    model before that."""
+    return type_of(dict(attributes)) in MODEL_TYPES or (OI_MODEL in attributes and OI_KIND not in attributes)
 
 
 def _move(span: Span, outer: _Open) -> None:
