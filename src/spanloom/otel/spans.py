@@ -13,7 +13,6 @@ after its end, or record one that the recorder's settings keep out.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import threading
 import time
 from collections.abc import Mapping
@@ -31,7 +30,7 @@ from ..dialects.otlp_values import INTERNAL, Span, SpanEvent, SpanLink
 from ..recording.ambient import current_var
 from ..recording.edge import OFF, failed
 from ..recording.lineage import chosen
-from ..recording.recorder import Recorder, live
+from ..recording.recorder import Recorder, before_closing, live
 from ..recording.run import Run
 from ..records import RunEnd, RunPoint, RunStart, RunUpdate, encode
 from .joining import opened_below
@@ -83,7 +82,7 @@ class RunSpans(_SpanProcessor):
         self._counted = Counted()
         self._detached = False
         opened_below.append(self._run_opened)
-        atexit.register(self.shutdown)
+        before_closing.append(self.shutdown)
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
         """Note where it stands, and whose model call it may be."""
@@ -122,9 +121,12 @@ class RunSpans(_SpanProcessor):
 
     def shutdown(self) -> None:
         """Record the ends that wait for an outer layer."""
-        recorder = live()
-        for key, noted in list(self._waiting.items()) if recorder is not None else ():
-            self._release(cast(Recorder, recorder), key, noted)
+        try:
+            recorder = live() if self._waiting else None
+            for key, noted in list(self._waiting.items()) if recorder is not None else ():
+                self._release(cast(Recorder, recorder), key, noted)
+        except Exception as error:  # a named door: inside the host's tracing, or its exit
+            failed("span_failed", error)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Record the ends that wait for an outer layer; True: every span that has ended is recorded."""
@@ -155,7 +157,7 @@ class RunSpans(_SpanProcessor):
         if noted is not None and held is not None and same_call(end, held.end):
             noted.held = None
             self._waiting.pop(key, None)
-            *points, end = merged(held, start, end, points) if sampled else [held.end]
+            *points, end = cast("list[Any]", merged(held, start, end, points) if sampled else [held.end])
             held = Held(held.start, end, time.monotonic())
             for record in points if self._is_held(recorder, layers, held) else [*points, end]:
                 _append(recorder, record)

@@ -109,6 +109,7 @@ def shutdown(timeout_seconds: float = 2) -> None:
     if wiring is None:
         return
     try:
+        _take_what_is_held_back()
         wiring.close(max(0.0, float(timeout_seconds)))
     except Exception as error:  # a named door, as above
         _log.warning("spanloom: shutdown() failed: %r", error)
@@ -196,10 +197,17 @@ def _at_exit() -> None:
     if wiring is None:
         return
     try:
+        _take_what_is_held_back()
         wiring.close(wiring.settings.exit_timeout_seconds)
     except Exception:  # a named door: nothing may be printed into a program that is leaving
         pass
     _leave_by_sigint()
+
+
+def _take_what_is_held_back() -> None:
+    """Records that wait for more to be known; what comes after the journal is closed is lost."""
+    for give in list(recording.before_closing):
+        give()
 
 
 def _leave_by_sigint() -> None:

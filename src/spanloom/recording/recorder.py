@@ -162,6 +162,11 @@ def on_install(told: Callable[[Recorder | None], object]) -> None:
     _told.append(told)
 
 
+before_closing: list[Callable[[], object]] = []
+"""Called when the program leaves or shuts Spanloom down, while records are still taken, for those who hold some back.
+They must not raise."""
+
+
 def on_first_use(starter: Callable[[], object]) -> None:
     """Have ``starter`` called (it should `install` a recorder) when the first record is about to be made."""
     if seat.installed is None:
