@@ -44,6 +44,21 @@ class Clock:
         return time.monotonic_ns() + self.offset_ns
 
 
+def _elapsed_seconds() -> float:
+    """Seconds that only pass, those that the machine slept included where the system counts them (Linux)."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)
+
+
+_wall_less_elapsed = time.time() - _elapsed_seconds()
+
+
+def unhurried_seconds() -> float:
+    """Seconds since the epoch, for what is deleted by its age: the wall clock, unless it was set forward while this
+    process ran. A clock that jumps ten years ahead makes nothing old."""
+    return min(time.time(), _wall_less_elapsed + _elapsed_seconds())
+
+
 class Ids:
     """Makes UUIDv7 text: 48 bits of milliseconds, 12 bits of the fraction, 62 random bits."""
 
@@ -56,7 +71,7 @@ class Ids:
             os.register_at_fork(after_in_child=self.reseed)
 
     def reseed(self) -> None:
-        """Take a new seed from the operating system (called in every forked child)."""
+        """Take a new seed (called in every forked child)."""
         self._bits = _generator(None)
 
     def new(self, at_ns: int) -> str:
@@ -71,7 +86,11 @@ class Ids:
 
 
 def _generator(seed: int | None) -> Callable[[int], int]:
-    return random.Random(int.from_bytes(os.urandom(32), "big") if seed is None else seed).getrandbits
+    if seed is None:
+        # The process and the moment too: a host's tests may have os.urandom say always the same, in every child.
+        moment = time.time_ns() << 64 | time.monotonic_ns()
+        seed = int.from_bytes(os.urandom(32), "big") << 192 | (os.getpid() << 160) ^ moment
+    return random.Random(seed).getrandbits
 
 
 _second: tuple[int, str] = (-1, "")

@@ -231,3 +231,33 @@ def test_recording_imports_nothing(home: Path) -> None:
     another thread, would leave the child waiting for it (C24)."""
     with Oracle() as oracle:
         assert child(NOTHING_LEFT, oracle.url, home=home).lines("loaded") == ["[]"]
+
+
+UNTOUCHED = """
+import random, sys
+import spanloom
+from support.program import say
+
+before = random.getstate()
+spanloom.configure(destinations=[spanloom.Collector(sys.argv[1])])
+with spanloom.tool("first"):
+    pass
+say("flushed", spanloom.flush(timeout_seconds=20))
+say("untouched", random.getstate() == before)
+say("rich", "rich" in sys.modules)
+import httpx
+say("main", httpx.main.__name__)
+sys.argv[1:] = ["--help"]
+httpx.main()
+"""
+
+
+def test_delivering_draws_no_number_of_the_hosts(home: Path) -> None:
+    """The generator that the host has seeded stays where it is, also when the HTTP client is loaded; and the client's
+    own command line program is there for who asks for it (C87)."""
+    with Oracle() as oracle:
+        done = child(UNTOUCHED, oracle.url, home=home)
+    assert done.lines("flushed") == ["True"]
+    assert done.lines("untouched") == ["True"]
+    assert done.lines("rich") == ["False"]
+    assert "httpx" in done.stdout.partition("main ")[2]

@@ -25,6 +25,7 @@ from ..recording.lineage import Remote, remote_parent, tracestate_entry
 from ..recording.run import Run
 
 _SAMPLED = 1
+_random = random.SystemRandom()  # never the shared generator, whose sequence belongs to the host program
 
 opened_below: list[Callable[[str, str], None]] = []
 """Told of each span of the host's (trace id and span id, in hex) that a run of ours becomes the child of."""
@@ -153,7 +154,7 @@ def _root_is_sampled(run: Run) -> bool:
         if sampler is None:
             shared.host_sampled = shared.sampled
         else:
-            answer = sampler.should_sample(None, random.getrandbits(128), "spanloom")
+            answer = sampler.should_sample(None, _random.getrandbits(128), "spanloom")
             shared.host_sampled = bool(answer.decision.is_sampled())
     return shared.host_sampled
 

@@ -9,8 +9,8 @@ itself. The total passes the cap by at most two segments for each process.
 from __future__ import annotations
 
 import os
-import time
 
+from ..clock import unhurried_seconds
 from . import dead_letters, places
 from .parts import Shared
 from .volume import QUARANTINE
@@ -57,7 +57,7 @@ def _files(folder: str) -> list[tuple[str, int, float]]:
 
 def hold(journal: Shared) -> int:
     """Bring everything under the caps; the bytes that all journals but the caller's own take now."""
-    now = time.time()
+    now = unhurried_seconds()
     age = journal.limits.age_seconds
     journal.expire(age)
     for _ in journal.adoptions.give_up(EXPIRED, age_seconds=age):

@@ -35,13 +35,14 @@ _importing = allocate_rlock()  # held in an `unforked` block, and by a thread th
 _importer = 0  # the thread that is importing, or 0
 
 
-def import_unseen(name: str) -> ModuleType:
-    """The package of this name, imported if need be. Raises ImportError when there is none."""
+def import_unseen(name: str, *, without: str = "") -> ModuleType:
+    """The package of this name, imported if need be. Raises ImportError when there is none. ``without`` names a module
+    that the package can do without: while we import, there is none of this name."""
     global _importer
     if name in sys.modules:
         return import_module(name)  # waits, should the host be importing it
     with unforked():
-        finder = _Finder(name)
+        finder = _Finder(name, without)
         _importer = get_ident()
         sys.meta_path.insert(0, finder)
         try:
@@ -74,11 +75,14 @@ class _HalfMade(ModuleType):
 class _Finder(MetaPathFinder):
     """Asks the host's finders for one package, and has it made as a `_HalfMade`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, without: str) -> None:
         self._name: str | None = name
+        self._without = without
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         """None for everything else, and for every thread but ours."""
+        if name == self._without and get_ident() == _importer:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         if name != self._name or get_ident() != _importer:
             return None
         self._name = None  # the search below comes by here again

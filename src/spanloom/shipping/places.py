@@ -14,6 +14,8 @@ import sys
 import time
 from dataclasses import dataclass
 
+from ..clock import unhurried_seconds
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -200,9 +202,9 @@ def identity_at(path: str) -> Identity | None:
 
 
 def unchanged_seconds(path: str) -> float | None:
-    """How long ago a file or directory was changed, by the wall clock; None when there is none."""
+    """How long ago a file or directory was changed, by `unhurried_seconds`; None when there is none."""
     try:
-        return time.time() - os.lstat(path).st_mtime
+        return unhurried_seconds() - os.lstat(path).st_mtime
     except OSError:
         return None
 

@@ -139,7 +139,7 @@ class Transport:
                 client.close()
 
     def _exchange(self, request: Request, deadline: float, compress: bool) -> Response:
-        import_unseen("httpx")
+        _load_httpx()
         import httpx
 
         body, headers = request.body, dict(request.headers)
@@ -200,11 +200,27 @@ class _Deadline:
         return time.monotonic() >= self.at
 
 
+def _load_httpx() -> None:
+    """The package, without its command line program: that loads rich, which draws a number from the host's own
+    `random` when it is loaded, and costs another 60 ms."""
+    there = "httpx" in sys.modules
+    package = import_unseen("httpx", without="httpx._main")
+    if not there and "httpx._main" not in sys.modules:
+        package.main = _main  # type: ignore[attr-defined]
+
+
+def _main(*args: Any, **kwargs: Any) -> Any:
+    """What the host would have had as ``httpx.main``, loaded when it is called."""
+    from httpx import _main as program
+
+    return program.main(*args, **kwargs)
+
+
 def _client(
     headers: Mapping[str, str], timeouts: Timeouts, clock: _Deadline, tls: list[ssl.SSLContext], *, keep_alive: bool
 ) -> httpx.Client:
     """``tls``: the context, once it is made, for all who share it."""
-    import_unseen("httpx")
+    _load_httpx()
     import httpx
 
     codecs.lookup("idna")  # which connecting would import, at the first request
