@@ -5,6 +5,8 @@ import { Copy } from "./ui.js";
 const OPEN_ITEMS = 24; // a list or object with more starts folded below the top
 const PAGE_ITEMS = 100;
 const LONG_TEXT = 1500;
+const ENCODED_TEXT = 80; // of a picture's or file's bytes as base64, which nobody reads
+const ENCODED = /^(data:[^,]{0,100},)?[A-Za-z0-9+/=_-]{256}/;
 
 export function Json({ value, name = "value" }) {
   return html`<div class="json mono"><div class="json-tools"><${Copy} text=${() => JSON.stringify(value, null, 2)} label="Copy JSON" /></div><${Value} value=${value} depth=${0} name=${name} /></div>`;
@@ -34,7 +36,7 @@ function Branch({ value, depth, name, label }) {
 }
 
 function Leaf({ value }) {
-  if (typeof value === "string") return html`<span class="json-text"><${LongText} text=${value} /></span>`;
+  if (typeof value === "string") return html`<span class="json-text"><${LongText} text=${value} most=${ENCODED.test(value) ? ENCODED_TEXT : LONG_TEXT} /></span>`;
   return html`<span class=${value === null ? "json-null" : "json-number"}>${String(value)}</span>`;
 }
 

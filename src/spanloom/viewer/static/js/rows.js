@@ -1,6 +1,6 @@
 // Tree and waterfall as one list of rows of equal height, of which only those in sight exist in the document.
-import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact-htm.js";
-import { cost, count, duration, title } from "./format.js";
+import { Component, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact-htm.js";
+import { cost, count, duration, short, title } from "./format.js";
 import { bad } from "./tree.js";
 import { kind } from "./ui.js";
 
@@ -22,6 +22,7 @@ export function Rows({ rows, span, folded, chosen, choose, toggle, critical }) {
     watching.observe(box.current);
     return () => watching.disconnect();
   }, []);
+  const deepest = useMemo(() => rows.reduce((most, node) => Math.max(most, node.depth), 1), [rows]); // spread throws at 100,000
   const at = rows.indexOf(chosen);
   useEffect(() => {
     if (at < 0) return;
@@ -56,7 +57,7 @@ export function Rows({ rows, span, folded, chosen, choose, toggle, critical }) {
   return html`<div class="axis" aria-hidden="true"><div class="axis-ticks">${[0, 0.25, 0.5, 0.75].map((part) => html`<span style=${{ left: `${part * 100}%` }}>${duration(Math.round((span.to - span.from) * part)) || "0"}</span>`)}</div></div>
     <div class=${`rows ${critical ? "only-critical" : ""}`} ref=${box} role="tree" tabindex="0" aria-label="Runs, with their time" onScroll=${measure} onKeyDown=${pressed}
       aria-activedescendant=${at >= range[0] && at < range[1] ? `row-${chosen.index}` : null}>
-      <div class="rows-all" role="presentation" onClick=${clicked} style=${{ height: `${rows.length * HEIGHT}px` }}>
+      <div class="rows-all" role="presentation" onClick=${clicked} style=${`height: ${rows.length * HEIGHT}px; --deepest: ${deepest}`}>
         ${seen.map((node, offset) => html`<${Row} key=${(range[0] + offset) % pool} node=${node} at=${range[0] + offset} span=${span} shut=${folded.has(node.id)} isChosen=${node === chosen} />`)}
       </div>
     </div>`;
@@ -79,7 +80,7 @@ function drawn(node, at, span, shut, isChosen) {
   return html`<div class=${`row k-${kind(run.type)} ${state} ${isChosen ? "chosen" : ""} ${node.critical ? "critical" : ""}`} id=${`row-${node.index}`} role="treeitem"
       aria-level=${node.depth + 1} aria-selected=${isChosen ? "true" : "false"} aria-expanded=${node.children.length ? String(!shut) : null}
       data-at=${at} style=${{ transform: `translateY(${at * HEIGHT}px)` }}>
-    <div class="row-name" style=${{ paddingLeft: `${Math.min(node.depth, 24) * 14 + 4}px` }}>
+    <div class="row-name" style=${`--depth: ${node.depth}`}>
       ${node.children.length
         ? html`<span class=${`caret ${shut ? "shut" : ""}`}></span>`
         : html`<span class="caret none"></span>`}
@@ -94,7 +95,7 @@ function drawn(node, at, span, shut, isChosen) {
       ${bad(node) && html`<span class="pill bad">${run.status === "killed" ? "killed" : run.error_type || "error"}</span>`}
       ${node.marks.map((mark) => html`<span class="pill mark">${mark}</span>`)}
     </div>
-    <div class="row-figure num">${node.run.cost ? html`<span class="row-cost">${cost(node.run.cost)}</span>` : tokens !== null && tokens !== undefined ? html`<span class="row-tok">${count(tokens)} tok</span>` : null}<span>${duration(run.duration_us)}</span></div>
+    <div class="row-figure num">${node.run.cost ? html`<span class="row-cost">${cost(node.run.cost)}</span>` : tokens !== null && tokens !== undefined ? html`<span class="row-tok">${tokens < 10000 ? count(tokens) : short(tokens)} tok</span>` : null}<span>${duration(run.duration_us)}</span></div>
     <${Bar} node=${node} span=${span} />
   </div>`;
 }

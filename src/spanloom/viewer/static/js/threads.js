@@ -41,7 +41,7 @@ export function Thread({ id }) {
   const more = () => ask("/view/thread", { id, after: next }).then((page) => setLater([...later, page]));
   const user = exchanges.map(({ run }) => run.user_id).find(Boolean);
   return html`<div class="head"><a class="button plain small" href="/threads" aria-label="All threads">←</a><h1 class="cut">${id}</h1>
-      <span class="soft">${user ? `${user} · ` : ""}${plural(exchanges.length, "exchange")}</span></div>
+      <span class="soft">${user ? `${user} · ` : ""}${next === null ? plural(exchanges.length, "exchange") : `the first ${exchanges.length} exchanges`}</span></div>
     <ol class="talk">${exchanges.map((exchange) => html`<${Exchange} key=${exchange.run.id} exchange=${exchange} now=${state.data.now_us} />`)}</ol>
     ${next !== null && html`<div class="more"><button type="button" onClick=${more}>Show what came after</button></div>`}`;
 }
