@@ -21,6 +21,8 @@ from .otlp_writing import plain
 from .strict_json import checked, clean
 
 _INT64 = 1 << 63
+_INPUT = (names.OI_INPUT, names.OI_INPUT_MIME)
+_OUTPUT = (names.OI_OUTPUT, names.OI_OUTPUT_MIME)
 
 
 class Taken:
@@ -55,7 +57,7 @@ class Taken:
         found = None
         for name in wanted:
             value = self.all.get(name)
-            if fits(value):
+            if value is not None and fits(value):
                 found = value if found is None else found
                 if value == found:
                     self.used.add(name)
@@ -68,13 +70,14 @@ class Taken:
 
 def content_of(taken: Taken, run_type: str, ours: bool) -> tuple[Any, Any]:
     """(input, output): what we recorded ourselves, else messages, else the values; UNSET for none."""
-    values = (_value(taken, names.OI_INPUT, names.OI_INPUT_MIME), _value(taken, names.OI_OUTPUT, names.OI_OUTPUT_MIME))
-    said = (_said(taken, run_type, inward=True), _said(taken, run_type, inward=False))
+    source, output = _said(taken, run_type, inward=True), _said(taken, run_type, inward=False)
+    for value in (_INPUT, _OUTPUT):
+        if value[0] in taken.all:
+            taken.used.update(value)
     if ours:
         _documents(taken)
         taken.used.add(names.QUERY_TEXT)
-        return values
-    source, output = said
+        return _value(taken, *_INPUT), _value(taken, *_OUTPUT)
     if run_type == "tool":
         source = _decoded(taken, names.TOOL_ARGUMENTS) if source is UNSET else source
         output = _decoded(taken, names.TOOL_RESULT) if output is UNSET else output
@@ -83,9 +86,11 @@ def content_of(taken: Taken, run_type: str, ours: bool) -> tuple[Any, Any]:
         source = _decoded(taken, names.QUERY_TEXT) if source is UNSET else source
         output = documents if documents else _decoded(taken, names.RETRIEVED)
     pair = []
-    for found, value, other in ((source, values[0], names.TL_INPUT), (output, values[1], names.TL_OUTPUT)):
-        entity = _decoded(taken, other)
-        pair.append(next((item for item in (found, value, entity) if item is not UNSET), UNSET))
+    for found, value, other in ((source, _INPUT, names.TL_INPUT), (output, _OUTPUT, names.TL_OUTPUT)):
+        taken.used.add(other)
+        if found is UNSET:  # only then are the values looked into: they say the same, and more
+            found = _value(taken, *value)
+        pair.append(_decoded(taken, other) if found is UNSET else found)
     return pair[0], pair[1]
 
 

@@ -11,6 +11,7 @@ Promise: pure; any text is some id. Must never: raise for an id of whatever form
 from __future__ import annotations
 
 import uuid
+from functools import lru_cache
 
 from ..clock import is_run_id
 
@@ -39,11 +40,13 @@ def span_id_of(run_id: str) -> str:
     return low if low.strip("0") else "0000000000000001"
 
 
+@lru_cache(1024)  # a parent is asked for by each of its children
 def foreign_run_id(trace_id: str, span_id: str) -> str:
     """The run id of a span that is not ours: ``uuid5(trace id, span id)``; both in hex."""
     return str(uuid.uuid5(uuid.UUID(hex=trace_id), span_id))
 
 
+@lru_cache(1024)
 def trace_run_id(trace_id: str) -> str:
     """The root run that a trace id names: our own root, or, for a stranger's trace, what its runs have in common."""
     return str(uuid.UUID(hex=trace_id))

@@ -149,11 +149,13 @@ def flatten(prefix: str, messages: Iterable[Message]) -> dict[str, Any]:
 def unflatten(attributes: dict[str, Any], prefix: str, used: set[str]) -> list[Any]:
     """The list under ``prefix`` (``prefix.0.a.b``) as nested dicts and lists; the names it took are added to
     ``used``."""
+    head = prefix + "."
+    names = [name for name in attributes if name.startswith(head)]
+    if not names:
+        return []
     top: dict[str, Any] = {}
-    for name, value in attributes.items():
-        if not name.startswith(prefix + "."):
-            continue
-        *way, last = name[len(prefix) + 1 :].split(".")
+    for name in names:
+        *way, last = name[len(head) :].split(".")
         if not (way or [last])[0].isdigit() or len(way) > 12:
             continue
         node = top
@@ -163,7 +165,7 @@ def unflatten(attributes: dict[str, Any], prefix: str, used: set[str]) -> list[A
                 break
             node = inner
         else:
-            node[last] = value
+            node[last] = attributes[name]
             used.add(name)
     nested = _listed(top)
     return nested if isinstance(nested, list) else []
@@ -172,9 +174,9 @@ def unflatten(attributes: dict[str, Any], prefix: str, used: set[str]) -> list[A
 def _listed(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
-    if node and all(key.isdigit() and len(key) < 7 for key in node):
+    if node and next(iter(node)).isdigit() and all(key.isdigit() and len(key) < 7 for key in node):
         return [_listed(node[key]) for key in sorted(node, key=int)]
-    return {key: _listed(value) for key, value in node.items()}
+    return {key: _listed(value) if type(value) is dict else value for key, value in node.items()}
 
 
 def from_openinference(items: list[Any]) -> list[Message]:

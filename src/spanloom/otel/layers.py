@@ -154,6 +154,8 @@ class Counted:
         if end.tokens_usage is None:
             return False
         for began, ended, _, other, scopes in reversed(list(self._calls)):
+            if ended < start_ns:
+                continue
             if end.response_id and other.response_id:
                 found = end.response_id == other.response_id and began <= end_ns and start_ns <= ended
             else:
