@@ -24,6 +24,7 @@ from importlib import import_module
 from typing import Any
 
 _POLL_SECONDS = 0.002
+_BREATH_SECONDS = 0.0001
 
 
 def _gevent() -> Any:
@@ -51,6 +52,14 @@ get_ident: Callable[[], int] = _original("_thread", "get_ident")
 sleep: Callable[[float], None] = _original("time", "sleep")
 """For threads of ours; it stops all greenlets of any other."""
 _start: Callable[[Callable[..., object], tuple[Any, ...]], int] = _original("_thread", "start_new_thread")
+
+
+def breathe() -> None:
+    """Let whoever waits for the interpreter have it: for threads of ours, in the middle of long work.
+
+    A thread that computes keeps the interpreter for 5 ms although another waits, and that other may be the host's event
+    loop. Merely to let go and ask again is not enough: we would have it back before the other has woken up."""
+    sleep(_BREATH_SECONDS)
 
 
 def start_thread(function: Callable[..., object], *arguments: object) -> int:

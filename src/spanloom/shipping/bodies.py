@@ -90,9 +90,11 @@ class MappedBody:
             at, number = end, number + 1
         return found
 
-    def check_behind(self, note: Callable[[int, bytes], None]) -> None:
-        """Write the checksums of what has come in since the last time, and show each record (sequence, payload)."""
-        stop = self.tail[0]
+    def check_behind(self, note: Callable[[int, bytes], None], size_bytes: int = 1 << 62) -> bool:
+        """Write the checksums of what has come in since the last time, and show each record (sequence, payload), for
+        about so many bytes; whether there is more."""
+        end_of_all = self.tail[0]
+        stop = min(end_of_all, self.checked + size_bytes)
         at, words, memory = self.checked, self._words, self._memory
         checked, crc32 = segment.CHECKED << 32, zlib.crc32
         while at < stop:  # `segment.checksum` and `segment.frame_size` written out: this is done for every record
@@ -102,6 +104,7 @@ class MappedBody:
             words[word + 2] = checked | crc32(payload, crc32(memory[at + 8 : at + 16]))
             note(words[word + 1], payload)
             self.checked = at = (end + 7) & ~7
+        return at < end_of_all
 
     def in_place(self) -> bool:
         """Whether our file is still the one at our path."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
+from ..native import breathe
 from . import places
 from . import segment as form
 from .bodies import FileBody, Segment
@@ -23,6 +24,8 @@ from .position import Home, Position, read_position
 from .volume import OPEN_RUNS, owed_by, quarantine
 
 _WORTH_TRIMMING_BYTES = 4096
+_STRETCH_RECORDS = 128
+"""Read in one go, in 0.5 ms: then whoever waits for the interpreter has it."""
 
 
 class SegmentFile(NamedTuple):
@@ -48,7 +51,9 @@ def read_segment(path: str, runs: OpenRuns | None = None) -> SegmentFile | None:
         return SegmentFile(path, 0, 0, False, 0, len(data), True)
     first = last = damaged = 0
     at = form.HEADER_BYTES
-    for frame in form.walk(data, at, 1):
+    for count, frame in enumerate(form.walk(data, at, 1), 1):
+        if count % _STRETCH_RECORDS == 0:
+            breathe()
         damaged += frame.end - form.frame_size(len(frame.payload)) - at
         at, last = frame.end, frame.sequence
         first = first or frame.sequence

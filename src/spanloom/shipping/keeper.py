@@ -17,7 +17,7 @@ import os
 import time
 from collections import deque
 
-from ..native import allocate_lock, get_ident, start_thread, wait_for
+from ..native import allocate_lock, breathe, get_ident, start_thread, wait_for
 from . import caps, places
 from .bell import Bell
 from .bodies import FileBody, HeapBody, MappedBody, Segment, in_memory
@@ -28,6 +28,8 @@ _BEAT_SECONDS = 0.5
 _BEHIND_SECONDS = 0.04
 """Between beats where records reach the disk by the keeper only: with the write itself, 50 ms."""
 _CAPS_SECONDS = 60.0
+_STRETCH_BYTES = 256 * 1024
+"""Of checksums, 0.5 ms: then whoever waits for the interpreter has it."""
 
 _log = logging.getLogger("spanloom")
 _log.addHandler(logging.NullHandler())
@@ -297,7 +299,9 @@ class Keeper:
         if isinstance(body, MappedBody):
             if body.synced_end == body.tail[1] and not sealed:
                 return
-            body.check_behind(self._note)
+            while body.check_behind(self._note, _STRETCH_BYTES):
+                self._lay_spare()  # the writer may be faster than we are
+                breathe()
             try:
                 body.synced()
             except OSError:
