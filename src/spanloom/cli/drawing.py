@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from ..store import Content, Run, Tree, TreeNode
+from ..store.sums import Sum, sums, whole
 from . import words
 
 _TYPE_STYLE = {"thread": "magenta", "chat": "magenta", "agent": "cyan", "llm": "green", "tool": "yellow",
@@ -38,21 +39,22 @@ class Paper:
 
 def draw(tree: Tree, paper: Paper) -> Iterator[Text]:
     """The lines of a tree."""
-    sums: dict[str, int] = {}
-    for root in tree.roots:
-        _sum_tokens(root, sums)
+    found = sums(tree.roots)
+    below_sums = {
+        run_id: each.tokens for run_id, each in found.items() if each.tokens_below and each.tokens is not None
+    }
     pending: list[tuple[TreeNode, str, str]] = [(root, "", "") for root in reversed(tree.roots)]
     while pending:
         node, guide, below = pending.pop()
         guide, below = _clipped(guide, paper), _clipped(below, paper)
-        for line in _node_lines(node, guide, below, sums, paper):
+        for line in _node_lines(node, guide, below, below_sums, paper):
             yield _fitting(line, paper)
         if node.hidden_children:
             yield _fitting(_hidden_line(node, below), paper)
         for child in reversed(node.children):
             last = child is node.children[-1]
             pending.append((child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")))
-    for line in _summary(tree, sums):
+    for line in _summary(tree, whole(tree.roots, found)):
         yield _fitting(line, paper)
 
 
@@ -60,15 +62,6 @@ def _clipped(guide: str, paper: Paper) -> str:
     """The guides of a deep run without those that would leave no room for it."""
     most = paper.width // 3
     return guide if len(guide) <= most else "…" + guide[len(guide) - most + 1 :]
-
-
-def _sum_tokens(node: TreeNode, sums: dict[str, int]) -> int | None:
-    """Tokens of a run and what is below it, each counted once."""
-    below = [found for child in node.children if (found := _sum_tokens(child, sums)) is not None]
-    if below:
-        sums[node.run.id] = sum(below)
-        return sums[node.run.id]
-    return node.run.tokens.sum
 
 
 def _node_lines(node: TreeNode, guide: str, below: str, sums: dict[str, int], paper: Paper) -> Iterator[Text]:
@@ -182,16 +175,13 @@ def _particulars(run: Run, content: Content) -> Iterator[tuple[str, str, str]]:
             yield label, f"{words.one_line(name)} = {words.glance(part)}", "dim"
 
 
-def _summary(tree: Tree, sums: dict[str, int]) -> Iterator[Text]:
-    totals = [sums.get(root.run.id, root.run.tokens.sum) for root in tree.roots]
-    known = [total for total in totals if total is not None]
+def _summary(tree: Tree, total: Sum) -> Iterator[Text]:
     errors = sum(1 for node in _nodes(tree) if node.run.status == "error")
     parts = [f"{tree.size:,} run{'s' if tree.size != 1 else ''}"]
-    if known:
-        parts.append(f"{sum(known):,} tokens")
-    costs = [node.run.cost for node in _nodes(tree) if node.run.cost is not None and not node.children]
-    if costs:
-        parts.append(words.cost(sum(costs)))
+    if total.tokens is not None:
+        parts.append(f"{total.tokens:,} tokens")
+    if total.cost is not None:
+        parts.append(words.cost(total.cost))
     if errors:
         parts.append(f"{errors} error{'s' if errors != 1 else ''}")
     yield Text("")

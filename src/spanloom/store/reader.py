@@ -21,6 +21,7 @@ from .contents import content_of
 from .listing import Lister
 from .merge import clean, merge_feedback
 from .reading import Connections
+from .sums import mark_repeats
 from .values import (
     DEFAULT_PROJECT,
     Count,
@@ -167,6 +168,7 @@ class Reader:
                 return Tree(asked=run_id, roots=[])
             planter = trees.Planter(connection, project_id, project, max_runs=max_runs, whole_thread=whole_thread)
             tree = planter.plant(run_id)
+            mark_repeats(tree.roots)
             if content:
                 for node in trees.walk(tree.roots):
                     node.content = content_of(connection, node.run.seq)

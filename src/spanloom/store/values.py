@@ -159,7 +159,8 @@ class RunDetail(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 class TreeNode(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A run in its tree. ``missing_parent``: its parent has not arrived. ``loop``: its parent is below itself, and
-    the tree was cut here. ``hidden_children`` are left out (too many, or other exchanges of the thread)."""
+    the tree was cut here. ``hidden_children`` are left out (too many, or other exchanges of the thread).
+    ``tokens_repeated`` and ``cost_repeated``: another run of the tree counts those of this response."""
 
     run: Run
     content: Content | None = None
@@ -167,6 +168,8 @@ class TreeNode(msgspec.Struct, kw_only=True, omit_defaults=True):
     missing_parent: bool = False
     loop: bool = False
     hidden_children: int = 0
+    tokens_repeated: bool = False
+    cost_repeated: bool = False
 
 
 class Tree(msgspec.Struct, kw_only=True, omit_defaults=True):

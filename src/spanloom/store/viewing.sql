@@ -1,22 +1,48 @@
 -- What pages ask beyond single runs and lists. Every query names its project; every value is a parameter.
 
--- Tokens and cost are counted where they were reported lowest: a run whose children report some adds nothing, and of
--- those that name one response of the provider's, only the first by id does.
+-- A trace is what names its root, the root itself, and everything below these: a run of another root hangs below a
+-- host's span here. The sums follow `sums.py`: what is reported lowest counts, and one response counts once.
 -- name: trace_sums
-select root_id, count(*) as runs, sum(status = 'error') as errors,
-       sum(case when prompt_tokens is null and completion_tokens is null and total_tokens is null or reported
-                or place > 1 then 0
-           else coalesce(total_tokens, ifnull(prompt_tokens, 0) + ifnull(completion_tokens, 0)) end) as tokens,
-       sum(case when reported or place > 1 then null else cost end) as cost
+with recursive
+members (top, run_id, seq) as (
+    select asked.value, r.run_id, r.seq from json_each(:roots) asked
+    cross join runs r on r.project = :project and r.root_id = asked.value
+    union
+    select asked.value, r.run_id, r.seq from json_each(:roots) asked
+    cross join runs r on r.project = :project and r.run_id = asked.value and r.type is not 'thread'
+    union
+    select members.top, c.run_id, c.seq from members join runs c on c.project = :project and c.parent_id = members.run_id
+),
+held as (
+    select members.top, r.run_id, r.parent_id, r.response_id, r.cost, r.status is 'error' as failed,
+           coalesce(r.total_tokens, r.prompt_tokens + ifnull(r.completion_tokens, 0), r.completion_tokens) as tokens
+    from members join runs r on r.seq = members.seq
+),
+above (top, run_id, what) as (
+    select top, parent_id, 'tokens' from held where tokens is not null and parent_id is not run_id
+    union
+    select top, parent_id, 'cost' from held where cost is not null and parent_id is not run_id
+    union
+    select above.top, r.parent_id, above.what from above join runs r on r.project = :project and r.run_id = above.run_id
+),
+placed as (
+    select held.*, tokens is not null and t.what is null as tokens_count, cost is not null and c.what is null as cost_counts
+    from held
+    left join above t on t.top = held.top and t.run_id = held.run_id and t.what = 'tokens'
+    left join above c on c.top = held.top and c.run_id = held.run_id and c.what = 'cost'
+)
+select top as root_id, count(*) as runs, sum(failed) as errors,
+       sum(case when tokens_count and tokens_place = 1 then tokens end) as tokens,
+       sum(case when cost_counts and cost_place = 1 then cost end) as cost
 from (
-    select *, row_number() over (
-        partition by root_id, reported, coalesce(response_id, run_id) order by run_id) as place
-    from (
-        select r.*, exists (select 1 from runs c where c.project = r.project and c.parent_id = r.run_id
-                            and (c.prompt_tokens is not null or c.total_tokens is not null)) as reported
-        from runs r where r.project = :project and r.root_id in (select value from json_each(:roots))
-    )
-) group by root_id;
+    select *, row_number() over (partition by top, tokens_count, coalesce(response_id, run_id) order by run_id) as tokens_place,
+           row_number() over (partition by top, cost_counts, coalesce(response_id, run_id) order by run_id) as cost_place
+    from placed
+) group by top;
+
+-- Which of these runs have arrived.
+-- name: there
+select r.run_id from json_each(:ids) asked cross join runs r on r.project = :project and r.run_id = asked.value;
 
 -- Threads by their newest run. The index of threads answers alone.
 -- name: threads

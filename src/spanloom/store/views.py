@@ -54,8 +54,21 @@ class UsageSlot(msgspec.Struct, kw_only=True):
     value: float
 
 
+def tops(reader: Reader, runs: list[Run], *, project: str = DEFAULT_PROJECT) -> set[str]:
+    """Those of these runs that a trace begins with, by id: its root, and what hangs below nothing that has arrived."""
+    found = {run.id for run in runs if run.parent_id is None or run.root_id in (None, run.id)}
+    others = [run for run in runs if run.id not in found]
+    if others:
+        with reader._connections.snapshot() as connection:
+            ids = msgspec.json.encode([run.parent_id for run in others]).decode()
+            values = {"project": _project_id(connection, project), "ids": ids}
+            there = {row["run_id"] for row in connection.execute(_Q["there"], values)}
+        found |= {run.id for run in others if run.parent_id not in there}
+    return found
+
+
 def trace_sums(reader: Reader, root_ids: list[str], *, project: str = DEFAULT_PROJECT) -> dict[str, TraceSum]:
-    """What the traces of these roots add up to, by root id."""
+    """What the traces of these roots add up to, by root id: with all that hangs below, whatever root that names."""
     with reader._connections.snapshot() as connection:
         values = {"project": _project_id(connection, project), "roots": msgspec.json.encode(root_ids).decode()}
         rows = connection.execute(_Q["trace_sums"], values).fetchall()

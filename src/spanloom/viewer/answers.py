@@ -70,12 +70,14 @@ def _sorted_traces(
 
 def rows(reader: Reader, found: list[Run], project: str) -> list[dict[str, Any]]:
     """Runs with a line of what they were asked and answered, and what their traces add up to."""
-    roots = [run.root_id or run.id for run in found if run.parent_id is None or run.root_id in (None, run.id)]
-    sums = views.trace_sums(reader, roots, project=project)
+    tops = views.tops(reader, found, project=project)
+    sums = views.trace_sums(reader, [run.root_id or run.id for run in found if run.id in tops], project=project)
     answers = []
     for detail in reader.details(found):
         asked, answered = glance.asked_and_answered(detail.content)
-        answers.append({"run": detail.run, "asked": asked, "answered": answered, "trace": sums.get(detail.run.id)})
+        run = detail.run
+        trace = sums.get(run.root_id or run.id) if run.id in tops else None
+        answers.append({"run": run, "asked": asked, "answered": answered, "trace": trace})
     return answers
 
 

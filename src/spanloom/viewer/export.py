@@ -21,6 +21,7 @@ import msgspec
 
 from ..clock import iso
 from ..store import Content, Run, Tree, TreeNode
+from ..store.sums import sums, whole
 from . import assets
 
 MOST_RUNS = 5000
@@ -57,7 +58,7 @@ def page(tree: Tree) -> str:
             f'<meta http-equiv="content-security-policy" content="{escape(POLICY)}">\n',
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             f"<title>{name}</title><style>{_STYLE}</style></head>\n<body><main>\n",
-            _head(top, runs, [node for _, node in nodes]),
+            _head(top, runs, [node for _, node in nodes], tree.roots),
             '<div class="outline">\n',
             *_outline(nodes, runs),
             '</div><h2>Every run</h2><div class="runs">\n',
@@ -77,14 +78,13 @@ def _flat(roots: list[TreeNode]) -> Iterator[tuple[int, TreeNode]]:
         pending.extend((depth + 1, child) for child in reversed(node.children))
 
 
-def _head(top: Run, runs: list[Run], nodes: list[TreeNode]) -> str:
-    tokens = [found for node in nodes if not _reported_below(node) and (found := node.run.tokens.sum) is not None]
-    costs = [run.cost for run in runs if run.cost is not None]
+def _head(top: Run, runs: list[Run], nodes: list[TreeNode], roots: list[TreeNode]) -> str:
+    total = whole(roots, sums(roots))
     facts = [
         ("Took", _duration(top.duration_us)),
         ("Runs", str(len(runs))),
-        ("Tokens", f"{sum(tokens):,}" if tokens else None),
-        ("Cost", f"${sum(costs):.4g}" if costs else None),
+        ("Tokens", f"{total.tokens:,}" if total.tokens is not None else None),
+        ("Cost", f"${total.cost:.4g}" if total.cost is not None else None),
         ("User", top.user_id),
         ("Customer", top.customer),
         ("Thread", top.thread_id),
@@ -98,10 +98,6 @@ def _head(top: Run, runs: list[Run], nodes: list[TreeNode]) -> str:
         f'<h1>{escape(_title(top))}</h1> <span class="type k-{_kind(top)}">{escape(top.type or "run")}</span> '
         f'<span class="status{bad}">{escape(top.status or "")}</span><dl class="stats">{shown}</dl>{_failure(nodes)}'
     )
-
-
-def _reported_below(node: TreeNode) -> bool:
-    return any(child.run.tokens.sum is not None for child in node.children)
 
 
 def _failure(nodes: list[TreeNode]) -> str:

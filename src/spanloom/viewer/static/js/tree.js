@@ -10,6 +10,7 @@ export function plant(tree) {
     const node = {
       run: raw.run, id: raw.run.id, parent, depth, children: [], index: nodes.length, last: nodes.length,
       hidden: raw.hidden_children || 0, orphan: !!raw.missing_parent, loop: !!raw.loop,
+      repeated: { tokens: !!raw.tokens_repeated, cost: !!raw.cost_repeated },
       start: raw.run.started_us ?? raw.run.received_us, end: null, errors: 0, critical: false, marks: [],
     };
     if (parent) parent.children.push(node);
@@ -33,8 +34,8 @@ export function survey(nodes, now) {
     const node = nodes[at];
     const { parent } = node;
     const own = tokensOf(node.run);
-    node.tokens = node.below ? node.below.tokens : own;
-    node.cost = node.below && node.below.cost !== null ? node.below.cost : node.run.cost ?? null;
+    node.tokens = node.below && node.below.tokens !== null ? node.below.tokens : node.repeated.tokens ? 0 : own;
+    node.cost = node.below && node.below.cost !== null ? node.below.cost : node.repeated.cost ? 0 : node.run.cost ?? null;
     if (node.run.type === "thread") { node.start = Number.isFinite(from) ? from : node.start; node.end = Math.max(to, node.start); }
     if (!parent) continue;
     parent.last = Math.max(parent.last, node.last);
