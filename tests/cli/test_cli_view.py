@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from spanloom.cli import main
 from spanloom.collector.keys import KeyRing
 from spanloom.records import RunStart
 from spanloom.store import Incoming, Store
@@ -140,3 +141,10 @@ def test_only_the_server_needs_its_packages(home: Path) -> None:
     for command in ("view", "serve"):
         refused = end_of_program(home, "-c", program, command, "--store", path)
         assert refused.returncode == 3 and "pip install 'spanloom[serve]'" in refused.stderr, refused.stderr
+
+
+def test_a_store_that_is_not_there_is_no_empty_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`spanloom view --store` with a path typed wrong: said at once, nothing is served or made."""
+    missing = tmp_path / "nowhere.db"
+    assert main(["view", "--no-browser", "--store", str(missing)]) == 1
+    assert f"there is no store at {missing}" in capsys.readouterr().err and not missing.exists()

@@ -109,7 +109,9 @@ def test_two_destinations_of_one_kind_have_names_and_accounts_of_their_own(tmp_p
     [
         ("destinations=[spanloom.Collector('ftp://x')]", "give an address that begins with http://"),
         ("destinations=[spanloom.Lunary('')]", "public_key='') is empty"),
-        ("destinations=['lunary']", "str in destinations is no destination"),
+        ("destinations=['lunary']", "'lunary' in destinations is a name: make one, such as spanloom.Lunary(...)"),
+        ("destinations=['sk-secret']", "str in destinations is no destination: use one of Atlas, Collector"),
+        ("destinations=[spanloom.Local]", "Local in destinations is a class: make one, such as spanloom.Local(...)"),
         ("destinations=[spanloom.Local(7)]", "give a file's path"),
         ("sample=7", "give a number from 0 to 1"),
     ],

@@ -271,16 +271,22 @@ def test_hooks_fail_closed(recorded: Any) -> None:
 
 def test_parents_from_elsewhere(recorded: Any) -> None:
     """`parent=` takes a run, a run id (same trace unknown, parent known), or a traceparent."""
-    with agent("outer") as outer:
+    with agent("outer") as outer, tool("inner") as inner:
         pass
-    for name, parent in (("by run", outer), ("by id", outer.id), ("by header", outer.traceparent), ("host", HOST)):
+    given = {
+        "by run": outer,
+        "by id": outer.id,
+        "by header": outer.traceparent,
+        "deep": inner.traceparent,
+        "host": HOST,
+    }
+    for name, parent in given.items():
         start("tool", name, parent=parent).end()
-    by_run, by_id, by_header, host = (recorded.start(name) for name in ("by run", "by id", "by header", "host"))
+    by_run, by_id, by_header, deep, host = (recorded.start(name) for name in given)
     assert (by_run.parent_run_id, by_run.root_run_id) == (outer.id, outer.id)
     assert (by_id.parent_run_id, by_id.root_run_id) == (outer.id, None)
-    assert (
-        by_header.trace_id == outer.id.replace("-", "") and by_header.parent_span_id == outer.id.replace("-", "")[16:]
-    )
+    assert (by_header.parent_run_id, by_header.root_run_id) == (outer.id, outer.id)
+    assert (deep.trace_id, deep.parent_span_id) == (outer.id.replace("-", ""), inner.id.replace("-", "")[16:])
     assert host.trace_id == HOST[3:35] and host.parent_span_id == HOST[36:52] and host.parent_run_id is None
 
 
@@ -403,6 +409,26 @@ def test_a_good_thumb_outlives_the_wrong_score_beside_it(install: Any, caplog: A
     with pytest.raises(UsageError, match="score='high'"):
         feedback(ID, thumb="up", score="high")  # type: ignore[arg-type]
     assert not strict.of(records.Feedback)
+
+
+def test_an_argument_of_another_name_is_answered_with_those_there_are(recorded: Any, caplog: Any) -> None:
+    """`run.set(tokens=5)`: the line names the wrong one, and what can be set."""
+    with llm("m") as run:
+        run.set(tokens=5)  # type: ignore[call-arg]
+    assert "unexpected keyword argument 'tokens': use one of output, usage, model" in caplog.text
+
+
+def test_a_root_is_known_in_full_from_its_traceparent_alone(recorded: Any) -> None:
+    """`parent=` with a root's traceparent: the child has its parent's and root's id at once; a stranger's has none."""
+    with agent("root") as root:
+        pass
+    with tool("child", parent=root.traceparent) as child:
+        pass
+    assert (child.parent_id, child.root_id) == (root.id, root.id)
+    assert child.traceparent.split("-")[1] == root.traceparent.split("-")[1]
+    with tool("other", parent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01") as other:
+        pass
+    assert other.parent_id is None and other.id == other.root_id
 
 
 def test_one_log_line_a_minute(recorded: Any, caplog: Any) -> None:

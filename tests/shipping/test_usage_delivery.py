@@ -254,3 +254,15 @@ def test_one_customers_refused_events_hold_up_nobody_elses(name: str, ship: Any)
         health = shipper.health()
         assert (health.delivered, health.dead_lettered, health.balance()) == (20, 40, 0)
         assert all("unknown customer" in reason for reason in health.dead_lettered.by_reason)
+
+
+def test_a_dead_letter_is_said_once_a_minute(ship: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Ten outcomes without a customer, which Lumen does not take: one line in the log names field, cure and where the
+    records are (C41)."""
+    with serving("lumen") as server:
+        rig, shipper = ship(BUILD["lumen"](server.url).build())
+        rig.append(*(event(number, customer=None) for number in range(10)))
+        assert shipper.flush(20.0)
+        assert shipper.health().dead_lettered.total == 10 and not server.requests
+    (line,) = [one.getMessage() for one in caplog.records if one.name == "spanloom"]
+    assert "lumen does not take a record" in line and "customer" in line and "spanloom journal ls" in line

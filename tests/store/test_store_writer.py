@@ -240,6 +240,18 @@ def test_a_corrupt_file_is_set_aside_and_said(path: Path, harm, caplog: pytest.L
         assert reader.stats().quarantined == [str(aside)]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there a file's mode does not tell whose it is")
+def test_somebodys_text_is_no_corrupt_store(path: Path) -> None:
+    """A path typed wrong: a text that others may read was never a store; it stays where it is, as it is (S22)."""
+    path.parent.mkdir(parents=True)
+    path.write_text("Grüße: these are somebody's notes\n" * 50, "utf-8")
+    path.chmod(0o644)
+    with pytest.raises(StoreError, match="is a text file and no store") as caught:
+        Store(path).open()
+    assert caught.value.reason == "foreign" and path.read_text("utf-8").startswith("Grüße")
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
 def test_a_corrupt_file_can_be_refused_instead(path: Path) -> None:
     """With on_corrupt="refuse" it stays where it is and the caller is told (S22)."""
     with Store(path) as store:

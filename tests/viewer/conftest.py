@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,11 +19,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from spanloom.cli.pages import mounts
 from spanloom.collector.server import Running
-from spanloom.store import Incoming, Store
+from spanloom.store import Incoming
 
 expect.set_options(timeout=20_000)  # a machine with other things to do is slow, not wrong
-
-SIZES = {"desktop": (1360, 860), "phone": (390, 844)}
 
 
 @dataclass
@@ -50,21 +47,12 @@ class Office:
         self.server.store.write([Incoming(record) for record in records])
 
 
-def furnish(path: Path, scene: scenes.Scene) -> None:
-    """Write a scene into a new store, search index included."""
-    with Store(path) as store:
-        for batch in scene.batches():
-            store.write(batch)
-        while store.index_pending(10):
-            pass
-
-
 @pytest.fixture(scope="package")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     """The furnished viewer that all tests of this package look at."""
     path = tmp_path_factory.mktemp("office") / "runs.db"
     scene = scenes.office(time.time_ns())
-    furnish(path, scene)
+    scenes.furnish(path, scene)
     named = {record.name: record.run_id for record in scene.records if getattr(record, "type", None) == "agent"}
     fine = [record.run_id for record in scene.records if getattr(record, "name", None) == "supplier-research"]
     with Running(path, mounts=mounts()) as running, httpx.Client(timeout=20, trust_env=False) as client:
@@ -101,7 +89,7 @@ def open_page(browser: Browser, office: Office) -> Iterator[Open]:
     faults: list[str] = []
 
     def open_at(path: str, size: str = "desktop", theme: str = "light", **more: Any) -> Page:
-        width, height = SIZES[size]
+        width, height = scenes.SIZES[size]
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion="reduce",
             has_touch=size == "phone", **more,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from msgspec import Raw
@@ -22,7 +23,7 @@ from spanloom.records import (
     RunStart,
     TokenUsage,
 )
-from spanloom.store import Incoming
+from spanloom.store import Incoming, Store
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -217,3 +218,16 @@ def office(now_ns: int, days: int = 1) -> Scene:
         LossReport(event_id="loss-2", timestamp=iso(now_ns - 300 * SECOND), destination="collector", lost={"journal_full": 340}, process="reports-1"),
     ]  # fmt: skip
     return scene
+
+
+SIZES = {"desktop": (1360, 860), "phone": (390, 844)}
+"""The windows that pages are looked at in, in pixels."""
+
+
+def furnish(path: Path, scene: Scene) -> None:
+    """Write a scene into a new store, search index included."""
+    with Store(path) as store:
+        for batch in scene.batches():
+            store.write(batch)
+        while store.index_pending(10):
+            pass

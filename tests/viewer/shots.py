@@ -15,7 +15,7 @@ from typing import Any
 import scenes
 from playwright.sync_api import Page, sync_playwright
 
-from conftest import SIZES, chromium, furnish
+from conftest import chromium
 from spanloom.cli.pages import mounts
 from spanloom.collector.server import Running
 
@@ -62,14 +62,14 @@ def main() -> None:
     TARGET.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         scene = scenes.office(time.time_ns(), days=6)
-        furnish(Path(folder) / "runs.db", scene)
+        scenes.furnish(Path(folder) / "runs.db", scene)
         found = [record.run_id for record in scene.records if getattr(record, "name", None) == "supplier-research"]
         with Running(Path(folder) / "runs.db", mounts=mounts()) as server, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
             for name, (path, act) in steps(failed=found[-1], fine=found[0]).items():
                 if sys.argv[1:] and name not in sys.argv[1:]:
                     continue
-                for size, (width, height) in SIZES.items():
+                for size, (width, height) in scenes.SIZES.items():
                     for theme in ("light", "dark"):
                         page = browser.new_page(
                             viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion="reduce"

@@ -12,7 +12,6 @@ import scenes
 from msgspec import Raw
 from playwright.sync_api import Page, expect
 
-from conftest import SIZES, furnish
 from spanloom.cli.pages import mounts
 from spanloom.clock import iso
 from spanloom.collector.server import Running
@@ -51,13 +50,13 @@ def extremes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, st
     scene = scenes.Scene(now)
     innermost = _nested(scene, now - 60 * 10**9)
     _conversation(scene, now - 1000 * 10**9, 120)
-    furnish(path, scene)
+    scenes.furnish(path, scene)
     with Running(path, mounts=mounts()) as running:
         yield running.url, innermost
 
 
 def _page(browser: Any, url: str, size: str) -> Page:
-    width, height = SIZES[size]
+    width, height = scenes.SIZES[size]
     page: Page = browser.new_page(viewport={"width": width, "height": height}, reduced_motion="reduce")
     page.goto(url)
     return page

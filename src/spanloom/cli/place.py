@@ -48,8 +48,13 @@ def open_reader(arguments: argparse.Namespace) -> Reader | None:
         if error.reason != "missing":
             raise
     if arguments.store is not None:
-        raise Problem(f"there is no store at {path}: give the path of a file that `spanloom serve` or Local() wrote")
+        raise no_store_at(path)
     return None
+
+
+def no_store_at(path: Path) -> Problem:
+    """What to say of a path given by hand that is not there."""
+    return Problem(f"there is no store at {path}: give the path of a file that `spanloom serve` or Local() wrote")
 
 
 def take_in_journals() -> None:

@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.port is not None and not 0 <= arguments.port <= 65535:
         raise Problem(f"--port {arguments.port}: give a number from 0 to 65535", WRONG_ARGUMENTS)
     path = place.store_path(arguments.store)
+    if arguments.store is not None and not path.exists():
+        raise place.no_store_at(path)
     if arguments.id is None and arguments.store is None:
         place.take_in_journals()
     project = _project(path, arguments)

@@ -34,6 +34,16 @@ def class_of(name: str) -> Any:
     return getattr(import_module(f"{_ROOT}.{module}"), attribute)
 
 
+def no_destination(given: Any) -> str:
+    """What to say of something among the destinations that is none. Text is shown only when it is a name of ours: it
+    may be a key."""
+    if isinstance(given, type) and given.__name__ in CLASS_NAMES:
+        return f"{given.__name__} in destinations is a class: make one, such as spanloom.{given.__name__}(...)"
+    if isinstance(given, str) and given.lower() in _PLACES:
+        return f"{given!r} in destinations is a name: make one, such as spanloom.{_PLACES[given.lower()][1]}(...)"
+    return f"{type(given).__name__} in destinations is no destination: use one of {', '.join(CLASS_NAMES)}"
+
+
 def made(named: Any) -> Any:
     """The destination itself, as a program would have made it. Raises SettingsError when the environment gives too
     little."""

@@ -199,11 +199,8 @@ class Wiring:
         for item in named:
             try:
                 chosen = naming.made(item)
-                if not callable(getattr(chosen, "build", None)):
-                    known = ", ".join(naming.CLASS_NAMES)
-                    raise SettingsError(
-                        f"{type(chosen).__name__} in destinations is no destination: use one of {known}"
-                    )
+                if isinstance(chosen, type) or not callable(getattr(chosen, "build", None)):
+                    raise SettingsError(naming.no_destination(chosen))
                 destination = chosen.build()
                 self.problems += chosen.problems
             except SettingsError as error:

@@ -34,12 +34,16 @@ def failed(reason: str, error: BaseException) -> None:
         problem(recorder, reason, f"recording went wrong: {type(error).__name__}")
 
 
-def wrong_argument(error: Exception, what: str) -> None:
-    """A direct call could not be made sense of: raises UsageError when strict, else counts it."""
+def wrong_argument(error: Exception, what: str, known: Callable[[], str] = lambda: "") -> None:
+    """A direct call could not be made sense of: raises UsageError when strict, else counts it. ``known`` lists the
+    arguments that there are, for a call that used another name."""
     recorder = seat.installed
     if recorder is None:
         return
-    usage = error if isinstance(error, UsageError) else UsageError(f"{what}(): {type(error).__name__}{_said_by(error)}")
+    said = _said_by(error)
+    if isinstance(error, TypeError) and "unexpected keyword" in said:
+        said += known()
+    usage = error if isinstance(error, UsageError) else UsageError(f"{what}(): {type(error).__name__}{said}")
     if recorder.strict and isinstance(error, (UsageError, TypeError)):
         raise usage from None
     problem(recorder, "wrong_argument", str(usage))
@@ -55,12 +59,21 @@ def direct(fallback: Callable[[], Any]) -> Callable[[F], F]:
             try:
                 return function(*args, **kwargs)
             except Exception as error:
-                wrong_argument(error, function.__name__)
+                wrong_argument(error, function.__name__, _names_of(function))
             return fallback()
 
         return cast(F, total)
 
     return decorate
+
+
+def _names_of(function: Callable[..., Any]) -> Callable[[], str]:
+    def known() -> str:
+        code = getattr(function, "__code__", None)
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code is not None else ()
+        return f": use one of {', '.join(name for name in names if name != 'self')}" if names else ""
+
+    return known
 
 
 def nothing() -> None:

@@ -86,7 +86,8 @@ class Remote:
 def remote_parent(traceparent: str, tracestate: str = "") -> Remote | None:
     """The parent that a W3C ``traceparent`` names, or None for what does not parse.
 
-    With our own entry in ``tracestate`` (``spanloom=<root run>-<run>``) the run ids are known in full.
+    With our own entry in ``tracestate`` (``spanloom=<root run>-<run>``) the run ids are known in full, and so they are
+    of a root of ours, whose id is the trace's and whose span is the trace id's second half.
     """
     parts = traceparent.strip().lower().split("-") if len(traceparent) <= 256 else []
     if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2] or not _HEX.issuperset("".join(parts[:4])):
@@ -95,6 +96,8 @@ def remote_parent(traceparent: str, tracestate: str = "") -> Remote | None:
     if version == "ff" or (version == "00" and len(parts) != 4) or not trace_id.strip("0") or not span_id.strip("0"):
         return None
     root_id, run_id = _from_tracestate(tracestate)
+    if not root_id and trace_id[16:] == span_id and is_run_id(str(uuid.UUID(trace_id))):
+        root_id = run_id = str(uuid.UUID(trace_id))
     if run_id and _span16(run_id) != span_id:
         run_id = ""  # a host's span opened in between; it is the parent, the root is still ours
     sampled = bool(int(flags, 16) & 1) if root_id else None

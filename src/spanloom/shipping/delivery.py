@@ -38,6 +38,7 @@ from .retry import Pacing
 
 _PATIENCE = 5
 _OWN_TURNS = 3
+_SAY_DEAD_EVERY_SECONDS = 60.0
 _REFUSALS_IN_A_ROW = 10
 """So many records refused one by one, none accepted between them: then it is the endpoint, not the records."""
 
@@ -66,6 +67,7 @@ class Delivery:
         self.sent_at = float("-inf")
         self._turns = 0
         self._refusals = 0
+        self._said_dead_at = float("-inf")
         self._ahead = False
         self._report: tuple[bytes, Counter[str]] | None = None
         for hand in self.hands:
@@ -165,6 +167,7 @@ class Delivery:
         late = [item for item in hand.items if item.doubtful_since is not None and item.doubtful_since < before]
         for item in late:
             hand.lane.dead_letter(item.entry, "unanswered_too_long")
+            self._say_dead("unanswered_too_long")
         hand.remove(late)
 
     # --- what became of it
@@ -228,6 +231,15 @@ class Delivery:
         self.ledger.last_error = f"{self.destination.name} refused a record: {reason}"
         hand.lane.dead_letter(item.entry, self.ledger.reason(reason))
         hand.remove([item])
+        self._say_dead(self.ledger.reason(reason))
+
+    def _say_dead(self, reason: str) -> None:
+        """One line in the log, at most once a minute: what is lost without a word is found out too late."""
+        now = time.monotonic()
+        if now - self._said_dead_at >= _SAY_DEAD_EVERY_SECONDS:
+            self._said_dead_at = now
+            warn("spanloom: %s does not take a record: %s. It is a dead letter now: `spanloom journal ls` lists them "
+                 "(said at most once a minute).", self.destination.name, reason)  # fmt: skip
 
     def _put_off(self, hand: Hand, put_off: list[tuple[Item, Verdict]], *, alone: bool) -> None:
         """The endpoint took some and wants others later: those wait, in their order, for a moment."""

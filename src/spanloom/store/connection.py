@@ -7,6 +7,7 @@ rest of this room, as `StoreError`.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import random
@@ -228,10 +229,25 @@ def looks_sound(path: Path, seconds: float) -> bool:
             connection.close()
 
 
+def _was_never_ours(path: Path) -> bool:
+    """Whether a file that is no database is somebody's text, named by mistake: ours are made for their owner alone."""
+    if os.name == "nt" or not os.stat(path).st_mode & 0o077:
+        return False
+    with path.open("rb") as file:
+        beginning = file.read(512)
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(beginning)  # which may end within a character
+    except UnicodeDecodeError:
+        return False
+    return all(letter.isprintable() or letter in "\t\r\n" for letter in text)
+
+
 def quarantine(path: Path, broken: tuple[int, int] | None) -> list[Path]:
     """Set a corrupt file aside with its companions; returns their new names (empty when another process was first)."""
     if identity(path) != broken:
         return []
+    if _was_never_ours(path):
+        raise StoreError(f"{path} is a text file and no store: give a path of its own to the store", reason="foreign")
     ending = f".corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
     moved = []
     for companion in ("", "-wal", "-shm"):
