@@ -117,3 +117,18 @@ def test_a_missing_certificate_file_is_said(tmp_path: Path, monkeypatch: pytest.
     with raw_server(script) as server, pytest.raises(DeliveryError) as caught:
         send(server)
     assert caught.value.pause and server.requests == []
+
+
+def test_https_for_an_http_address_says_so() -> None:
+    """A server that answers the handshake in plain HTTP: the message asks whether http:// was meant."""
+
+    def plain(server: RawServer, connection: socket.socket, _: int) -> None:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+    with raw_server(plain) as server:
+        transport = Transport(server.url.replace("http://", "https://"), headers={}, timeouts=Timeouts())
+        with pytest.raises(DeliveryError, match=r"does not speak TLS .*is its address one with http://") as caught:
+            transport.send(Request("POST", "/"), time.monotonic() + 10)
+        transport.close()
+    assert caught.value.reason == "tls" and not caught.value.pause

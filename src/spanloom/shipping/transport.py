@@ -379,10 +379,17 @@ def _decoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             return
 
 
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
+"""What the several OpenSSLs call an answer in plain HTTP."""
+
+
 def _not_connected(base_url: str, error: BaseException) -> DeliveryError:
     """Which of the ways not to connect it was, from the chain of causes."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
+            message = f"{base_url} does not speak TLS ({cause.reason}): is its address one with http://?"
+            return DeliveryError(message, reason="tls")
         if isinstance(cause, ssl.SSLError):
             message = f"{base_url}: its certificate or TLS version was not accepted ({cause.reason})"
             # A certificate that does not verify wants a person; a handshake that broke is the network's.
