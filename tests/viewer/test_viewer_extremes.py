@@ -95,7 +95,7 @@ def test_large_counts_and_encoded_bytes_are_short(extremes: tuple[str, str], bro
     assert PICTURE not in page.inner_text("body")
     more.click()
     expect(page.locator(".json-text", has_text=PICTURE[-40:])).to_be_visible()
-    page.locator(".rows").evaluate("(rows) => { rows.scrollTop = 0 }")
+    page.locator(".rows").press("Home")  # chooses the first: what is chosen stays in sight
     figure = page.locator(".row", has_text="deep-agent").locator(".row-tok")
     expect(figure).to_have_text("1.2M tok")
     assert figure.evaluate("(it) => it.getBoundingClientRect().left >= it.parentElement.getBoundingClientRect().left")
