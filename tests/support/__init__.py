@@ -11,6 +11,7 @@ its own program saw return. Never patches Spanloom, never waits without a deadli
     balance        the ledger's identity, exactly
     host_guard     nothing of ours in the host's hooks, warnings and logs
     jumping        a program's clocks jump, as after a real step of the clock
+    stalling       a program's disk that stops answering
     volume         how many times a fault is tried: few in CI, many in a full run
 
 See README.md beside this file.

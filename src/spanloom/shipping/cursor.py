@@ -67,6 +67,7 @@ class Cursor:
         self.home = home
         self.bell = bell
         self._lock = allocate_rlock()  # a signal handler may ask for counts while its own thread counts
+        self._saving = allocate_rlock()  # held while the position is written; taken before the other one
         self._saved = saved or Position()
         self._reopen = dict(self._saved.open)
         self._clear(start)
@@ -85,7 +86,7 @@ class Cursor:
 
     def restart(self, start: Segment, home: Home) -> None:
         """Begin anew on another journal with nothing counted (in a forked child)."""
-        self._lock = allocate_rlock()
+        self._lock, self._saving = allocate_rlock(), allocate_rlock()
         self._saved = Position()
         self._reopen = {}
         self.home = home
@@ -153,7 +154,7 @@ class Cursor:
             for entry in entries:
                 hand.pop(entry.position, None)
             self._delivered += held - len(hand)
-            self._save()
+        self.save()
 
     def reject(self, entries: Iterable[Entry], reason: str) -> None:
         """See `lanes.Lane.reject`."""
@@ -200,7 +201,7 @@ class Cursor:
                 held = self._hand.get(entry.position)
                 if held is not None and held.attempted_at is None:
                     self._hand[entry.position] = held._replace(attempted_at=now)
-            self._save()
+        self.save()
 
     def counts(self, *, ahead: bool = True) -> LaneCounts:
         """See `lanes.Lane.counts`."""
@@ -292,13 +293,25 @@ class Cursor:
             self._take = _start_of(segment.next)
             if self._counted.segment is segment:
                 self._counted = self._take
-            self._save()
-            return lost
+        self.save()
+        return lost
 
-    def save(self, *, done: bool = False) -> None:
-        """Write the position down; ``done`` when nothing of a sealed journal is left for this destination."""
-        with self._lock:
-            self._save(done=done)
+    def save(self, *, done: bool = False, timeout_seconds: float = -1) -> bool:
+        """Write the position down; ``done`` when nothing of a sealed journal is left for this destination. Others may
+        ask and take meanwhile: a disk can stall. False when another thread was at it for all of the timeout."""
+        if not self.home.name:
+            return True
+        if not self._saving.acquire(timeout=timeout_seconds):
+            return False
+        try:
+            with self._lock:
+                held = [(number, held.attempted_at) for number, held in sorted(self._hand.items())]
+                later = [(n, at) for n, at in self._saved.open if n >= self._take.sequence]
+                behind = max(self._take.sequence, self._saved.next)
+            save_position(self.home, self.dest_id, Position(next=behind, open=held + later, done=done))
+        finally:
+            self._saving.release()
+        return True
 
     # --- walking
 
@@ -396,7 +409,7 @@ class Cursor:
             for entry in entries:
                 if self._hand.pop(entry.position, None) is not None:
                     under[reason] += 1
-            self._save()
+        self.save()
 
     def _found_again(self, number: int) -> Entry | None:
         """Read a record in hand once more; when it is gone, it is dropped."""
@@ -426,14 +439,6 @@ class Cursor:
                 place = _Place(place.segment, frame.sequence + 1, frame.end, place.segment.body)
             if not frames:
                 return None
-
-    def _save(self, *, done: bool = False) -> None:
-        if not self.home.name:
-            return
-        held = [(number, held.attempted_at) for number, held in sorted(self._hand.items())]
-        later = [(n, at) for n, at in self._saved.open if n >= self._take.sequence]
-        behind = max(self._take.sequence, self._saved.next)
-        save_position(self.home, self.dest_id, Position(next=behind, open=held + later, done=done))
 
 
 def _start_of(segment: Segment) -> _Place:
