@@ -64,7 +64,9 @@ def test_no_body_is_a_failure(standing_client: httpx.Client, path: str, body: by
 
 
 @given(path=st.sampled_from(PATHS), body=BODIES, key=st.none() | st.sampled_from(["k", "a" * 400, ""]))
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_no_event_is_a_failure(standing_client: httpx.Client, path: str, body: Any, key: str | None) -> None:
     """Whatever stands in the documented fields, it is taken or refused, with a list's items told one by one."""
     headers = VLUNA if key is None else {**VLUNA, "idempotency-key": key}

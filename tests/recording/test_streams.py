@@ -119,7 +119,9 @@ def test_async_send_throw_and_close(recorded: Any) -> None:
 _STEPS = st.lists(st.sampled_from(["next", "send", "throw", "throw_unknown", "close"]), max_size=6)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(_STEPS)
 def test_any_sequence_of_steps_is_as_undecorated(recorded: Any, steps: list[str]) -> None:
     """Whatever is done to a decorated generator gives what the undecorated one gives."""
