@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spanloom.records import RunEnd, RunPoint, RunStart, RunUpdate, TokenUsage, decode, encode
@@ -63,6 +63,27 @@ def test_it_knows_what_a_plain_reading_knows(steps: list[tuple[str, str, int, bo
     assert {end.run_id: end.tokens_usage and end.tokens_usage.prompt for end in told} == known  # type: ignore[union-attr]
     assert len(runs) == len(known)
     assert runs.last_timestamp == last
+
+
+@settings(max_examples=200, deadline=None)
+@given(_steps, st.integers(0, 60), st.integers(0, 60))
+@example(steps=[("start", "a", 0, False), ("end", "a", 1, False)], noted=1, kept=0)
+def test_what_was_noted_may_be_met_again(steps: list[tuple[str, str, int, bool]], noted: int, kept: int) -> None:
+    """A process killed between noting its open runs and deleting the segment leaves both: its successor, which reads
+    the note and then records that the note knows, closes those runs only that one reading of all leaves open (C74)."""
+    noted = min(noted, len(steps))
+    kept = min(kept, noted)
+    payloads = [encode(_record(*step)) for step in steps]
+    before, after, plain = OpenRuns(), OpenRuns(), OpenRuns()
+    for payload in payloads[:noted]:
+        before.feed(payload)
+    after.load(before.dump())
+    for payload in payloads[kept:]:
+        after.feed(payload)
+    for payload in [*payloads[:noted], *payloads[kept:]]:
+        plain.feed(payload)
+        len(plain)  # reads it at once
+    assert {decode(one).run_id for one in after.epitaphs()} == {decode(one).run_id for one in plain.epitaphs()}  # type: ignore[union-attr]
 
 
 def test_no_content_is_kept_of_a_run_that_stays_open() -> None:

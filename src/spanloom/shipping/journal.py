@@ -22,6 +22,7 @@ twice. A lock left locked by such an exception is replaced (see `turns`).
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from _thread import LockType
@@ -52,6 +53,8 @@ from .volume import Volume, is_dest_id
 
 _RETRY_FIRST_SECONDS = 1.0
 _RETRY_MOST_SECONDS = 30.0
+_SAVING_SECONDS = 0.25
+_log = logging.getLogger("spanloom")
 
 
 class Journal(Chain, Turns):
@@ -199,7 +202,7 @@ class Journal(Chain, Turns):
         limits = self.limits
         if payload_bytes > limits.record_bytes:
             return "too_large"
-        if self.root and (self.trouble is None or time.monotonic() >= self.retry_at_seconds):
+        if self._may_ask_disk():
             try:
                 volume = self.opened_volume()
                 if volume.mappable:
@@ -213,6 +216,12 @@ class Journal(Chain, Turns):
         if self.heap_bytes() + payload_bytes > limits.memory_bytes:
             return "memory_full"
         return HeapBody(first, limits.heap_segment_bytes)
+
+    def _may_ask_disk(self) -> bool:
+        """Whether a file is to be had, as far as is known; not from a disk that stalls, except one laid ready."""
+        if not self.root or (self.trouble is not None and time.monotonic() < self.retry_at_seconds):
+            return False
+        return self.spare is not None or not self.keeper.stalls()
 
     def _fresh_mapping(self, volume: Volume, needed_bytes: int, first: int) -> Body:
         spare, self.spare = self.spare, None
@@ -347,7 +356,9 @@ class Journal(Chain, Turns):
             return
         self._closed = True
         self.seal_active(timeout_seconds)
-        self.keeper.stop(timeout_seconds)
+        if not self.keeper.stop(timeout_seconds):
+            self._leave_to_the_next()
+            return
         self.adoptions.release()
         volume, self.volume = self.volume, None
         if volume is None:
@@ -355,12 +366,19 @@ class Journal(Chain, Turns):
         spare, self.spare = self.spare, None
         if spare is not None:
             places.remove(spare[1])
-        for lane in list(self.lanes.values()):
-            lane.save()
+        saved = [lane.save(timeout_seconds=_SAVING_SECONDS) for lane in list(self.lanes.values())]
+        if not all(saved):
+            return  # a shipper waits for the disk; what it settled may be sent once more
         if self._nothing_left(volume):
             volume.remove()
         else:
             volume.release()
+
+    def _leave_to_the_next(self) -> None:
+        """The disk does not answer: as after a kill, the next process finds all that is there."""
+        left = self.state().unsaved
+        if left:
+            _log.warning("spanloom: the disk does not answer: %d records that were only in memory are lost", left)
 
     def seal_active(self, timeout_seconds: float = 1.0) -> bool:
         """Put an end to the active segment; the next record makes a new one. False when the drain is busy that long."""

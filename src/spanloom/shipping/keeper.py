@@ -8,6 +8,9 @@ Theory of operation. The thread sleeps on a `Bell`. The first record after a pau
 `_BEAT_SECONDS` (so that a burst costs one beat), works, and goes on until a beat finds nothing new. `hurry` cuts the
 rest short: a spare is wanted, or someone waits for a sync. Without a thread (none could be started) nothing is lost:
 the drain makes its own mappings, and `sync` and `stop` do a beat on the caller's thread.
+
+A disk may stall for half a minute. What waits for it here is marked (`_disk`): emitters ask `stalls` before they would
+ask the disk themselves, and `stop` leaves everything as it is for the next process.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import logging
 import os
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..native import allocate_lock, breathe, get_ident, start_thread, wait_for
 from . import caps, places
@@ -27,6 +32,8 @@ from .volume import OPEN_RUNS, Volume
 _BEAT_SECONDS = 0.5
 _BEHIND_SECONDS = 0.04
 """Between beats where records reach the disk by the keeper only: with the write itself, 50 ms."""
+_STALL_SECONDS = 1.0
+"""A healthy disk lays a file in 4 ms and syncs one in 40; on a disk that others use too, either can take 0.3 s."""
 _CAPS_SECONDS = 60.0
 _STRETCH_BYTES = 256 * 1024
 """Of checksums, 0.5 ms: then whoever waits for the interpreter has it."""
@@ -67,6 +74,7 @@ class Keeper:
         self._next_caps_seconds = 0.0
         self._others_bytes = 0
         self._spoken: str | None = None
+        self._asked_disk_at: float | None = None  # since when the thread has been waiting for it
         self._names_synced = False  # whether the files that the last beat synced can be found after a power cut
 
     def reset_in_child(self) -> None:
@@ -96,14 +104,21 @@ class Keeper:
             wait_for(asked.done, deadline - time.monotonic())
         return asked.granted
 
-    def stop(self, timeout_seconds: float) -> None:
-        """Let the thread finish its beat and end; then one last beat."""
+    def stalls(self) -> bool:
+        """Whether the disk has kept the thread waiting for so long that nobody else had better ask it for anything."""
+        since = self._asked_disk_at
+        return since is not None and time.monotonic() - since > _STALL_SECONDS
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """One last beat, by the thread if there is one, and its end; False when the disk kept it from that in time."""
         deadline = time.monotonic() + timeout_seconds
         self._stopping = True
         if self._thread is not None and self._thread != get_ident():
             self._bell.wake()
-            wait_for(self._ended, timeout_seconds)
-        self._beat_here(max(0.0, deadline - time.monotonic()) + 0.05)
+            if wait_for(self._ended, timeout_seconds):
+                return True
+        # No thread, or one that does not come to run (at the interpreter's end, under uWSGI).
+        return self._beat_here(max(0.0, deadline - time.monotonic()) + 0.05)
 
     def note_open_runs(self, segment: Segment, volume: Volume) -> None:
         """Before a segment goes: remember the runs that it opened and nobody closed, on disk."""
@@ -146,6 +161,7 @@ class Keeper:
                 if not self._stopping and not self._waiting and not self._wants_spare():
                     self._bell.rest(self._rest_seconds())
                 self._beat_here(None)
+            self._beat_here(None)  # what was recorded until it was told to stop
         finally:
             self._ended.release()
 
@@ -200,6 +216,15 @@ class Keeper:
 
     # --- the parts of a beat
 
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """What happens in the block waits for the disk."""
+        self._asked_disk_at = time.monotonic()
+        try:
+            yield
+        finally:
+            self._asked_disk_at = None
+
     def _hold_caps(self) -> None:
         """Look at all files once a minute, and whenever our own growth may have passed the cap."""
         journal = self._journal
@@ -237,10 +262,11 @@ class Keeper:
         if volume is None or not volume.mappable or self._stopping or not self._wants_spare():
             return
         try:
-            mapping, path = volume.new_mapping(journal.limits.segment_bytes)
+            with self._disk():
+                mapping, path = volume.new_mapping(journal.limits.segment_bytes)
+                mapping.touch()
         except OSError:
             return  # the drain will try, and degrade the journal
-        mapping.touch()
         journal.spare = (mapping, path)
 
     def _unfinished(self) -> list[Segment]:
@@ -286,7 +312,8 @@ class Keeper:
             self._save(segment, durable)
         if journal.volume is not None:
             if durable:
-                journal.volume.sync_names()
+                with self._disk():
+                    journal.volume.sync_names()
                 self._names_synced = True
             journal.recovered()
 
@@ -303,7 +330,8 @@ class Keeper:
                 self._lay_spare()  # the writer may be faster than we are
                 breathe()
             try:
-                body.synced()
+                with self._disk():
+                    body.synced()
             except OSError:
                 self._rewrite(segment, body)
                 return
@@ -314,7 +342,8 @@ class Keeper:
             durable = durable or sealed
             if body.unsaved or (durable and body.synced_end < body.tail[1]):
                 here = body.path if body.path and os.path.dirname(body.path) == volume.path else volume.new_path()
-                body.spill(here, time.time_ns() // 1000, durable=durable)
+                with self._disk():
+                    body.spill(here, time.time_ns() // 1000, durable=durable)
             if sealed and body.path:
                 segment.body = FileBody(body.path, body.first, body.tail, body.spilled_bytes)
 

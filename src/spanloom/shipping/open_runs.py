@@ -100,7 +100,8 @@ class OpenRuns:
             return self._read(payload)
         kind, at, run_id = head.groups()
         if kind == b"end":
-            if self._fresh.pop(run_id, None) is None:
+            self._fresh.pop(run_id, None)
+            if self._open:  # also when it was fresh: a start that is noted on disk may be met again
                 self._open.pop(run_id.decode("utf-8", "replace"), None)
         elif kind == b"start" and len(payload) <= _FRESH_BYTES:
             self._fresh[run_id] = payload
